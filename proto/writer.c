@@ -1,0 +1,225 @@
+/*
+ * writer.c: frames waiting to be sent, taken off in any split.
+ * Must not know when or where they are sent.
+ * Invariants: every piece has len > 0; unsent is the sum of all len; head and tail are both NULL or neither.
+ */
+#include "alloc.h"
+#include "be.h"
+#include <framed/frame.h>
+#include <stdbool.h>
+#include <string.h>
+
+enum piece_kind {
+    COPIED, /* bytes in `room`, behind the piece itself */
+    LENT,   /* bytes of a lender */
+    TAKEN   /* bytes of `mem`, which is ours to free */
+};
+
+struct framed_piece {
+    struct framed_piece *next;
+    uint8_t *at; /* what is still to be sent ... */
+    size_t len;  /* ... and how much */
+    uint8_t *mem;
+    size_t cap; /* of mem, or of room */
+    enum piece_kind kind;
+    uint8_t room[];
+};
+
+enum { CHUNK_LEAST = 1024, CHUNK_MOST = 64 << 10, SMALL = 1024 };
+
+void framed_writer_init(struct framed_writer *w, const struct framed_allocator *alloc)
+{
+    *w = (struct framed_writer){.alloc = alloc};
+}
+
+static struct framed_piece *piece_new(struct framed_writer *w, enum piece_kind kind, size_t room)
+{
+    if (room > SIZE_MAX - sizeof(struct framed_piece)) return NULL;
+    struct framed_piece *p = mem_new(w->alloc, sizeof *p + room);
+    if (p == NULL) return NULL;
+    *p = (struct framed_piece){.kind = kind, .at = p->room, .cap = room};
+    return p;
+}
+
+static void piece_free(struct framed_writer *w, struct framed_piece *p)
+{
+    if (p->kind == TAKEN) mem_free(w->alloc, p->mem, p->cap);
+    mem_free(w->alloc, p, sizeof *p + (p->kind == COPIED ? p->cap : 0));
+}
+
+static void push(struct framed_writer *w, struct framed_piece *p)
+{
+    if (w->tail != NULL)
+        w->tail->next = p;
+    else
+        w->head = p;
+    w->tail = p;
+    w->unsent += p->len;
+}
+
+/* The bytes of a copied piece that are still free. */
+static size_t room_left(const struct framed_piece *p)
+{
+    return p->cap - (size_t)(p->at + p->len - p->room);
+}
+
+static bool tail_has_room(const struct framed_writer *w, size_t n)
+{
+    return w->tail != NULL && w->tail->kind == COPIED && n <= room_left(w->tail);
+}
+
+/* A place for n copied bytes: at the end of the last piece, or in a new one not yet pushed (*fresh). */
+static uint8_t *place(struct framed_writer *w, size_t n, struct framed_piece **fresh)
+{
+    *fresh = NULL;
+    if (tail_has_room(w, n)) return w->tail->at + w->tail->len;
+    size_t total = w->unsent < CHUNK_LEAST ? CHUNK_LEAST : w->unsent > CHUNK_MOST ? CHUNK_MOST : w->unsent;
+    size_t room = total - sizeof(struct framed_piece);
+    *fresh = piece_new(w, COPIED, n > room ? n : room);
+    return *fresh != NULL ? (*fresh)->room : NULL;
+}
+
+static void placed(struct framed_writer *w, struct framed_piece *fresh, size_t n)
+{
+    if (fresh != NULL) {
+        fresh->len = n;
+        push(w, fresh);
+    } else {
+        w->tail->len += n;
+        w->unsent += n;
+    }
+}
+
+static bool allowed(size_t len, uint32_t max)
+{
+    return len <= max && len <= FRAMED_FRAME_MOST;
+}
+
+enum framed_status framed_writer_copy(struct framed_writer *w, struct framed_bytes payload, uint32_t max)
+{
+    if (!allowed(payload.len, max)) return FRAMED_TOO_LARGE;
+    struct framed_piece *fresh;
+    size_t n = FRAMED_LENGTH_SIZE + payload.len; /* at most 2^31+3: no wrap, also with 32 bits */
+    uint8_t *at = place(w, n, &fresh);
+    if (at == NULL) return FRAMED_NOMEM;
+    be32_put(at, (uint32_t)payload.len);
+    if (payload.len > 0) memcpy(at + FRAMED_LENGTH_SIZE, payload.at, payload.len);
+    placed(w, fresh, n);
+    return FRAMED_OK;
+}
+
+enum framed_status framed_writer_in_place(struct framed_writer *w, uint8_t *payload, size_t len, uint32_t max)
+{
+    if (!allowed(len, max)) return FRAMED_TOO_LARGE;
+    uint8_t *at = payload - FRAMED_LENGTH_SIZE;
+    size_t n = FRAMED_LENGTH_SIZE + len;
+    bool adjacent = w->tail != NULL && w->tail->kind == LENT && w->tail->at + w->tail->len == at;
+    /* Small frames that make no run are cheaper copied than as pieces of their own. */
+    if (w->tail != NULL && !adjacent && len <= SMALL) return framed_writer_copy(w, framed_bytes_of(payload, len), max);
+    if (adjacent) {
+        be32_put(at, (uint32_t)len);
+        w->tail->len += n;
+        w->unsent += n;
+        return FRAMED_OK;
+    }
+    struct framed_piece *p = piece_new(w, LENT, 0);
+    if (p == NULL) return FRAMED_NOMEM;
+    be32_put(at, (uint32_t)len);
+    p->at = at;
+    p->len = n;
+    push(w, p);
+    return FRAMED_OK;
+}
+
+enum framed_status framed_writer_take(struct framed_writer *w, struct framed_buf *buf, struct framed_bytes payload, uint32_t max)
+{
+    if (!allowed(payload.len, max)) return FRAMED_TOO_LARGE;
+    struct framed_piece *body = NULL;
+    if (payload.len > 0) {
+        body = piece_new(w, TAKEN, 0);
+        if (body == NULL) return FRAMED_NOMEM;
+    }
+    struct framed_piece *fresh;
+    uint8_t *word = place(w, FRAMED_LENGTH_SIZE, &fresh);
+    if (word == NULL) {
+        if (body != NULL) mem_free(w->alloc, body, sizeof *body);
+        return FRAMED_NOMEM;
+    }
+    be32_put(word, (uint32_t)payload.len);
+    placed(w, fresh, FRAMED_LENGTH_SIZE);
+    if (body != NULL) {
+        body->at = buf->at + (payload.at - buf->at);
+        body->len = payload.len;
+        body->mem = buf->at;
+        body->cap = buf->cap;
+        push(w, body);
+        *buf = (struct framed_buf){0};
+    } else {
+        framed_buf_fini(buf, w->alloc);
+    }
+    return FRAMED_OK;
+}
+
+/* Replaces the run of lent pieces at *link by one copied piece. */
+static enum framed_status keep_run(struct framed_writer *w, struct framed_piece **link)
+{
+    size_t n = 0;
+    struct framed_piece *end = *link;
+    for (; end != NULL && end->kind == LENT; end = end->next) n += end->len;
+    struct framed_piece *kept = piece_new(w, COPIED, n);
+    if (kept == NULL) return FRAMED_NOMEM;
+    for (struct framed_piece *p = *link, *next; p != end; p = next) {
+        next = p->next;
+        memcpy(kept->room + kept->len, p->at, p->len);
+        kept->len += p->len;
+        piece_free(w, p);
+    }
+    *link = kept;
+    kept->next = end;
+    if (end == NULL) w->tail = kept;
+    return FRAMED_OK;
+}
+
+enum framed_status framed_writer_keep(struct framed_writer *w)
+{
+    for (struct framed_piece **link = &w->head; *link != NULL; link = &(*link)->next) {
+        if ((*link)->kind != LENT) continue;
+        enum framed_status st = keep_run(w, link);
+        if (st != FRAMED_OK) return st;
+    }
+    return FRAMED_OK;
+}
+
+size_t framed_writer_views(const struct framed_writer *w, struct framed_bytes *views, size_t most)
+{
+    size_t n = 0;
+    for (const struct framed_piece *p = w->head; p != NULL && n < most; p = p->next) views[n++] = framed_bytes_of(p->at, p->len);
+    return n;
+}
+
+void framed_writer_sent(struct framed_writer *w, size_t n)
+{
+    check(n <= w->unsent);
+    w->unsent -= n;
+    while (n > 0) {
+        struct framed_piece *p = w->head;
+        size_t k = n < p->len ? n : p->len;
+        p->at += k;
+        p->len -= k;
+        n -= k;
+        if (p->len > 0) return;
+        w->head = p->next;
+        if (w->head == NULL) w->tail = NULL;
+        piece_free(w, p);
+    }
+}
+
+size_t framed_writer_unsent(const struct framed_writer *w)
+{
+    return w->unsent;
+}
+
+void framed_writer_fini(struct framed_writer *w)
+{
+    framed_writer_sent(w, w->unsent);
+}
