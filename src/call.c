@@ -1,0 +1,200 @@
+/*
+ * call.c: one request in a handler's hands.
+ * Must not know sockets. A kept call is touched by one thread at a time: the handler's until it is answered, then the loop's.
+ * Invariants: a call is consumed exactly once; a kept call holds a reference to its server, and `guest` is the loop's alone.
+ */
+#include "../proto/alloc.h"
+#include "../proto/be.h"
+#include "server.h"
+#include <string.h>
+
+static void deliver(struct letter *l);
+
+static struct framed_call *call_of(struct letter *l)
+{
+    return (struct framed_call *)(void *)((uint8_t *)l - offsetof(struct framed_call, letter));
+}
+
+/* Gives the kept call a body that stays: the frame's own memory if it has some, else a copy. */
+static enum framed_status keep_body(struct framed_call *call, struct framed_call *fresh)
+{
+    const struct framed_allocator *alloc = &call->server->loop.pool.alloc;
+    if (fresh->memory.at == NULL && framed_conn_take(&fresh->guest->conn, fresh->body, &fresh->memory) != FRAMED_OK) {
+        enum framed_status st = framed_buf_append(&call->memory, fresh->body, SIZE_MAX, alloc);
+        call->body = framed_bytes_of(call->memory.at, fresh->body.len);
+        return st;
+    }
+    call->memory = fresh->memory;
+    fresh->memory = (struct framed_buf){0};
+    call->body = fresh->body;
+    return FRAMED_OK;
+}
+
+struct framed_call *framed_call_keep(struct framed_call *fresh)
+{
+    struct framed_server *srv = fresh->server;
+    struct guest *g = fresh->guest;
+    const struct framed_allocator *alloc = &srv->loop.pool.alloc;
+    struct framed_call *call = mem_new(alloc, sizeof *call);
+    if (call == NULL) return NULL;
+    *call = (struct framed_call){.server = srv, .guest = g, .state = CALL_KEPT, .port = g->port, .host = g->host->is};
+    atomic_init(&call->over, false);
+    call->letter.deliver = deliver;
+    if (keep_body(call, fresh) != FRAMED_OK) {
+        mem_free(alloc, call, sizeof *call);
+        return NULL;
+    }
+    uint32_t ms = srv->config.call_ms;
+    call->due = ms == FRAMED_NEVER ? WHEEL_NEVER : framed_loop_now(&srv->loop) + ms;
+    framed_ordered_begin(&g->calls, &call->place);
+    atomic_fetch_add(&srv->refs, 1);
+    return call;
+}
+
+void framed_call_free(struct framed_call *call)
+{
+    struct framed_server *srv = call->server;
+    const struct framed_allocator *alloc = &srv->loop.pool.alloc;
+    framed_buf_fini(&call->memory, alloc);
+    framed_buf_fini(&call->reply, alloc);
+    mem_free(alloc, call->text, FAIL_TEXT_SIZE);
+    mem_free(alloc, call, sizeof *call);
+    if (srv->loop.inbox.poller != NULL) framed_server_unref(srv); /* else the sender does, once he has left the lock */
+}
+
+/* On the loop's thread: the answer of a kept call has come. */
+static void deliver(struct letter *l)
+{
+    struct framed_call *call = call_of(l);
+    count(&call->server->open_calls, (uint64_t)-1);
+    if (call->guest != NULL)
+        framed_guest_answered(call);
+    else
+        framed_call_free(call);
+}
+
+/* Sends the answered call to its loop. */
+static enum framed_status send_answer(struct framed_call *call)
+{
+    struct framed_server *srv = call->server;
+    enum framed_status st = atomic_load(&call->over) ? FRAMED_CLOSED : FRAMED_OK;
+    call->state = CALL_CONSUMED;
+    if (!framed_inbox_send(&srv->loop.inbox, &call->letter)) framed_server_unref(srv);
+    return st;
+}
+
+/* Memory for an answer: the pool's if we are its thread, else made so that the pool can free it. */
+static void *answer_memory(struct framed_server *srv, size_t n)
+{
+    bool ours = framed_os_thread_self() == srv->loop.thread && srv->loop.inbox.poller != NULL;
+    return ours ? mem_new(&srv->loop.pool.alloc, n) : framed_pool_outside(&srv->loop.pool, n);
+}
+
+static void fail_kept(struct framed_call *call, unsigned code, const char *text)
+{
+    call->failed = true;
+    call->code = code;
+    if (text == NULL || atomic_load(&call->over)) return;
+    call->text = answer_memory(call->server, FAIL_TEXT_SIZE);
+    if (call->text == NULL) return; /* the code alone must do */
+    size_t n = strlen(text);
+    if (n >= FAIL_TEXT_SIZE) n = FAIL_TEXT_SIZE - 1;
+    memcpy(call->text, text, n);
+    call->text[n] = '\0';
+    framed_log_escape(text, call->text, FAIL_TEXT_SIZE);
+}
+
+static bool part_of_body(const struct framed_call *call, struct framed_bytes bytes)
+{
+    uintptr_t at = (uintptr_t)bytes.at;
+    uintptr_t from = (uintptr_t)call->body.at;
+    return at >= from && at - from <= call->body.len && bytes.len <= call->body.len - (at - from);
+}
+
+static enum framed_status answer_kept(struct framed_call *call, struct framed_bytes bytes)
+{
+    if (bytes.len == 0 || part_of_body(call, bytes)) {
+        call->answer = bytes;
+        return send_answer(call);
+    }
+    enum framed_status st = FRAMED_OK;
+    if (!atomic_load(&call->over)) {
+        call->reply.at = answer_memory(call->server, bytes.len);
+        if (call->reply.at != NULL) {
+            memcpy(call->reply.at, bytes.at, bytes.len);
+            call->reply.len = call->reply.cap = bytes.len;
+            call->answer = framed_bytes_of(call->reply.at, bytes.len);
+        } else {
+            fail_kept(call, FRAMED_CODE_RESOURCE_EXHAUSTED, "no memory for the reply");
+            st = FRAMED_NOMEM;
+        }
+    }
+    enum framed_status sent = send_answer(call);
+    return st != FRAMED_OK ? st : sent;
+}
+
+enum framed_status framed_call_reply(struct framed_call *call, struct framed_bytes bytes)
+{
+    struct framed_server *srv = call->server;
+    if (call->state == CALL_CONSUMED) return FRAMED_USAGE;
+    if (srv->config.replies == FRAMED_REPLIES_NONE) {
+        call->state = CALL_CONSUMED;
+        return FRAMED_USAGE;
+    }
+    if (bytes.len > srv->config.max_send) {
+        (void)framed_call_fail(call, FRAMED_CODE_INTERNAL, "the reply is longer than max_send");
+        return FRAMED_TOO_LARGE;
+    }
+    return call->state == CALL_FRESH ? framed_guest_answer(call->guest, call, bytes) : answer_kept(call, bytes);
+}
+
+enum framed_status framed_call_fail(struct framed_call *call, enum framed_code code, const char *text)
+{
+    if (call->state == CALL_CONSUMED || code == FRAMED_CODE_OK) return FRAMED_USAGE;
+    if (call->state == CALL_FRESH) {
+        char line[FAIL_TEXT_SIZE];
+        if (text != NULL) framed_log_escape(text, line, sizeof line);
+        framed_guest_fail(call->guest, call, (unsigned)code, text != NULL ? line : NULL);
+        return FRAMED_OK;
+    }
+    fail_kept(call, (unsigned)code, text);
+    return send_answer(call);
+}
+
+enum framed_status framed_call_defer(struct framed_call *call, struct framed_call **kept, struct framed_bytes *body)
+{
+    struct framed_server *srv = call->server;
+    if (call->state != CALL_FRESH || srv->config.replies == FRAMED_REPLIES_NONE) return FRAMED_USAGE;
+    struct framed_call *made = framed_call_keep(call);
+    if (made == NULL) return FRAMED_NOMEM;
+    count(&srv->open_calls, 1);
+    call->state = CALL_CONSUMED;
+    call->body = made->body; /* a handler that looks again finds the bytes where they are now */
+    *kept = made;
+    *body = made->body;
+    return FRAMED_OK;
+}
+
+struct framed_bytes framed_call_body(const struct framed_call *call)
+{
+    return call->body;
+}
+
+const char *framed_call_peer(const struct framed_call *call)
+{
+    struct framed_call *c = (struct framed_call *)(uintptr_t)call; /* the text is made when first asked for */
+    if (c->state == CALL_FRESH)
+        framed_os_host_text(&c->guest->host->is, c->guest->port, c->peer, sizeof c->peer);
+    else if (c->peer[0] == '\0')
+        framed_os_host_text(&c->host, c->port, c->peer, sizeof c->peer);
+    return c->peer;
+}
+
+uint32_t framed_call_left_ms(const struct framed_call *call)
+{
+    struct framed_server *srv = call->server;
+    if (call->state == CALL_FRESH) return srv->config.call_ms;
+    if (call->due == WHEEL_NEVER) return FRAMED_NEVER;
+    uint64_t now = framed_os_clock_ns() / 1000000u;
+    return call->due > now ? (uint32_t)(call->due - now) : 0;
+}

@@ -1,0 +1,722 @@
+/*
+ * client.c: one connection, asked by one thread: calls out, replies in by their order (PROTOCOL.md §3).
+ * Must not know how the system waits.
+ * Invariants: every call that was begun gets exactly one REPLY event; a frame is taken from the connection only when the last
+ * one has been given out, so that nothing piles up here; the ENDED event comes after all others.
+ */
+#include "../proto/alloc.h"
+#include "../proto/be.h"
+#include "../proto/length.h"
+#include "../proto/ordered.h"
+#include "address.h"
+#include "conn.h"
+#include <stdio.h>
+#include <string.h>
+
+enum { KEEPALIVE_GIVE_UP_MS = 30000, ERROR_SIZE = 448 };
+
+/* A call on its way. It goes when it has been reported *and* its place in the order has come. */
+struct pending {
+    struct framed_place place;
+    struct timer timer;
+    struct framed_client *client;
+    struct pending *next_done;
+    uint64_t id;
+    uint64_t from; /* where in the outgoing stream its first byte lies */
+    enum framed_status status;
+    enum framed_outcome outcome;
+    bool abandoned; /* reported, or about to be; its reply, should it come, is thrown away */
+    bool placed;    /* still has its place */
+    bool reported;
+};
+
+enum client_state { CLIENT_NEW, CLIENT_CONNECTING, CLIENT_OPEN, CLIENT_ENDED };
+
+/* A frame that came, on its way to the caller. */
+enum slot { SLOT_EMPTY, SLOT_READY, SLOT_GIVEN };
+
+struct framed_client {
+    struct conn conn; /* first */
+    struct framed_client_config config;
+    struct loop loop;
+    struct conn_kind kind;
+    struct budget budget;
+    struct framed_ordered calls;
+    struct pending *done; /* calls that ended without a reply, to be reported */
+    struct pending **done_end;
+    struct framed_event event; /* the frame that came */
+    struct framed_buf taken;   /* its memory, if it has some of its own */
+    uint8_t *inbox;
+    uint64_t last_id;
+    uint64_t queued;   /* bytes put into the writer of this connection */
+    uint64_t sent_before; /* bytes_out when this connection began */
+    size_t live;       /* calls not yet reported */
+    enum client_state state;
+    enum slot slot;
+    enum framed_status ended;
+    bool conn_live; /* `gone` is still to come */
+    bool end_reported;
+    bool tell_writable;
+    bool finishing;
+    atomic_bool woken;
+    uint32_t attempts; /* of framed_client_reconnect, since the last reply */
+    size_t next_address;
+    struct address where;
+    char address[256];
+    char error[ERROR_SIZE];
+};
+
+static struct framed_client *client_of(struct conn *c)
+{
+    return (struct framed_client *)(void *)c;
+}
+
+static const struct framed_allocator *memory_of(struct framed_client *c)
+{
+    return &c->loop.pool.alloc;
+}
+
+/* ---- calls ---- */
+
+static void pending_free_if_over(struct pending *p)
+{
+    if (p->placed || !p->reported) return;
+    framed_wheel_clear(&p->client->loop.wheel, &p->timer);
+    mem_free(memory_of(p->client), p, sizeof *p);
+}
+
+static struct pending *pending_of(struct framed_place *place)
+{
+    return (struct pending *)(void *)((uint8_t *)place - offsetof(struct pending, place));
+}
+
+/* The call ended without a reply; `next` will report it. */
+static void abandon(struct pending *p, enum framed_status st, enum framed_outcome outcome)
+{
+    if (p->abandoned) return;
+    struct framed_client *c = p->client;
+    p->abandoned = true;
+    p->status = st;
+    p->outcome = outcome;
+    framed_wheel_clear(&c->loop.wheel, &p->timer);
+    *c->done_end = p;
+    c->done_end = &p->next_done;
+}
+
+static void pending_late(struct timer *t)
+{
+    struct pending *p = (struct pending *)(void *)((uint8_t *)t - offsetof(struct pending, timer));
+    abandon(p, FRAMED_TIMEOUT, FRAMED_MAYBE_EXECUTED); /* also if unsent: it is queued, and will leave */
+}
+
+/* Every call still in the order ends with the connection. */
+static void abandon_all(struct framed_client *c, enum framed_status why)
+{
+    uint64_t out = atomic_load_explicit(&c->kind.bytes_out, memory_order_relaxed) - c->sent_before;
+    struct framed_place *place;
+    while (framed_ordered_reply(&c->calls, &place) == FRAMED_OK) {
+        struct pending *p = pending_of(place);
+        p->placed = false;
+        abandon(p, why, out <= p->from ? FRAMED_NOT_EXECUTED : FRAMED_MAYBE_EXECUTED);
+        pending_free_if_over(p);
+    }
+}
+
+static void half_close_if_answered(struct framed_client *c)
+{
+    if (c->finishing && c->live == 0 && c->conn_live) framed_conn_finish(&c->conn);
+}
+
+/* ---- the connection's side ---- */
+
+static bool has_room(const struct framed_client *c)
+{
+    return c->state == CLIENT_OPEN && framed_conn_unsent(&c->conn) < c->config.max_unsent && c->calls.count < c->config.max_calls;
+}
+
+static void conn_connected(struct conn *conn, enum framed_status st)
+{
+    struct framed_client *c = client_of(conn);
+    if (st == FRAMED_OK)
+        c->state = CLIENT_OPEN;
+    else
+        c->ended = st;
+}
+
+static bool conn_willing(struct conn *conn)
+{
+    return client_of(conn)->slot == SLOT_EMPTY;
+}
+
+static void fill_slot(struct framed_client *c, enum framed_event_kind kind, struct framed_bytes payload)
+{
+    c->slot = SLOT_READY;
+    c->event = (struct framed_event){.kind = kind, .outcome = FRAMED_REPLY, .payload = payload};
+    (void)framed_conn_take(&c->conn, payload, &c->taken); /* else it lies in our inbox, which stays */
+}
+
+static void conn_frame(struct conn *conn, struct framed_bytes payload)
+{
+    struct framed_client *c = client_of(conn);
+    if (c->config.replies == FRAMED_REPLIES_NONE) {
+        fill_slot(c, FRAMED_EVENT_MESSAGE, payload);
+        return;
+    }
+    struct framed_place *place;
+    if (framed_ordered_reply(&c->calls, &place) != FRAMED_OK) {
+        framed_conn_deafen(conn, FRAMED_MALFORMED); /* §3.3: a reply that nobody asked for */
+        return;
+    }
+    struct pending *p = pending_of(place);
+    p->placed = false;
+    c->attempts = 0;
+    if (!p->abandoned) {
+        fill_slot(c, FRAMED_EVENT_REPLY, payload);
+        c->event.call = p->id;
+        p->reported = true;
+    }
+    pending_free_if_over(p);
+}
+
+static void conn_over(struct conn *conn, enum framed_status why)
+{
+    struct framed_client *c = client_of(conn);
+    char text[CONN_WHY_SIZE];
+    c->state = CLIENT_ENDED;
+    c->ended = why;
+    if (why == FRAMED_MALFORMED)
+        (void)snprintf(text, sizeof text, "a reply came that nobody asked for");
+    else
+        framed_conn_why(conn, why, text, sizeof text);
+    (void)snprintf(c->error, sizeof c->error, "%s: %s", c->address, text);
+    abandon_all(c, why);
+    framed_conn_finish(conn);
+}
+
+static void conn_sent(struct conn *conn)
+{
+    (void)conn;
+}
+
+static uint64_t conn_due(struct conn *conn)
+{
+    (void)conn;
+    return WHEEL_NEVER; /* calls have timers of their own: they differ */
+}
+
+static void conn_late(struct conn *conn)
+{
+    (void)conn;
+}
+
+static bool conn_busy(const struct conn *conn)
+{
+    return ((const struct framed_client *)(const void *)conn)->live > 0;
+}
+
+static void conn_gone(struct conn *conn)
+{
+    client_of(conn)->conn_live = false;
+}
+
+static const struct conn_ops client_ops = {
+    .connected = conn_connected,
+    .willing = conn_willing,
+    .frame = conn_frame,
+    .over = conn_over,
+    .sent = conn_sent,
+    .due = conn_due,
+    .late = conn_late,
+    .busy = conn_busy,
+    .gone = conn_gone,
+};
+
+/* ---- config, beginning ---- */
+
+void framed_client_config_init(struct framed_client_config *config, size_t size)
+{
+    memset(config, 0, size);
+    config->size = size;
+}
+
+static void default_to(uint32_t *field, uint32_t value)
+{
+    if (*field == 0) *field = value;
+}
+
+static enum framed_status read_config(const struct framed_client_config *given, struct framed_client_config *c)
+{
+    *c = (struct framed_client_config){0};
+    if (given != NULL) {
+        if (given->size == 0 || given->size > sizeof *c) return FRAMED_USAGE;
+        memcpy(c, given, given->size);
+    }
+    if (c->max_frame > FRAMED_FRAME_MOST || c->max_send > FRAMED_FRAME_MOST) return FRAMED_USAGE;
+    if (c->replies != FRAMED_REPLIES_ORDERED && c->replies != FRAMED_REPLIES_NONE) return FRAMED_USAGE;
+    if (c->allocator == NULL) c->allocator = framed_os_allocator();
+    c->max_frame = length_limit(c->max_frame);
+    default_to(&c->max_send, c->max_frame);
+    default_to(&c->max_calls, 1024);
+    if (c->max_unsent == 0) c->max_unsent = 1u << 20;
+    default_to(&c->frame_ms, 10000);
+    default_to(&c->frame_rate, 4096);
+    default_to(&c->idle_ms, FRAMED_NEVER);
+    default_to(&c->send_ms, 30000);
+    default_to(&c->linger_ms, 2000);
+    default_to(&c->keepalive_ms, 60000);
+    default_to(&c->backoff_ms, 100);
+    default_to(&c->backoff_max_ms, 10000);
+    return FRAMED_OK;
+}
+
+enum framed_status framed_client_new(const struct framed_client_config *config, struct framed_client **client)
+{
+    struct framed_client_config config_whole;
+    enum framed_status st = read_config(config, &config_whole);
+    if (st != FRAMED_OK) return st;
+    const struct framed_allocator *alloc = config_whole.allocator;
+    struct framed_client *c = mem_new(alloc, sizeof *c);
+    if (c == NULL) return FRAMED_NOMEM;
+    memset(c, 0, sizeof *c);
+    c->config = config_whole;
+    c->budget.limit = SIZE_MAX;
+    c->done_end = &c->done;
+    c->inbox = mem_new(alloc, FRAMED_RECEIVE_SIZE);
+    if (c->inbox == NULL) {
+        st = FRAMED_NOMEM;
+        goto fail;
+    }
+    st = framed_loop_init(&c->loop, FRAMED_WAIT_POLL, alloc, &c->budget); /* for one socket, poll is the quickest way */
+    if (st != FRAMED_OK) goto fail_inbox;
+    struct conn_kind *k = &c->kind;
+    k->ops = &client_ops;
+    k->loop = &c->loop;
+    k->inbox = c->inbox;
+    k->max_frame = config_whole.max_frame;
+    k->frame_ms = config_whole.frame_ms;
+    k->frame_rate = config_whole.frame_rate;
+    k->idle_ms = config_whole.idle_ms;
+    k->send_ms = config_whole.send_ms;
+    k->linger_ms = config_whole.linger_ms;
+    *client = c;
+    return FRAMED_OK;
+
+fail_inbox:
+    mem_free(alloc, c->inbox, FRAMED_RECEIVE_SIZE);
+fail:
+    mem_free(alloc, c, sizeof *c);
+    return st;
+}
+
+/* ---- waiting ---- */
+
+struct patience {
+    uint64_t until;
+    bool for_ever;
+};
+
+static struct patience wait_for(struct framed_client *c, uint32_t ms)
+{
+    framed_loop_forget_now(&c->loop);
+    return (struct patience){.until = framed_loop_now(&c->loop) + ms, .for_ever = ms == FRAMED_NEVER};
+}
+
+static uint64_t left_of(struct framed_client *c, struct patience p)
+{
+    uint64_t now = framed_loop_now(&c->loop);
+    if (p.for_ever) return OS_FOREVER;
+    return p.until > now ? p.until - now : 0;
+}
+
+static uint32_t left32(struct framed_client *c, struct patience p)
+{
+    uint64_t left = left_of(c, p);
+    return left > FRAMED_NEVER ? FRAMED_NEVER : (uint32_t)left;
+}
+
+/* The caller is done with the last event's payload. */
+static void release_given(struct framed_client *c)
+{
+    if (c->slot != SLOT_GIVEN) return;
+    c->slot = SLOT_EMPTY;
+    framed_buf_fini(&c->taken, memory_of(c));
+}
+
+/* ---- connecting ---- */
+
+static void begin_connection(struct framed_client *c)
+{
+    c->conn_live = true;
+    c->queued = 0;
+    c->sent_before = atomic_load_explicit(&c->kind.bytes_out, memory_order_relaxed);
+    uint32_t keepalive = c->config.keepalive_ms;
+    framed_os_keepalive(&c->conn.sock, keepalive == FRAMED_NEVER ? 0 : keepalive, KEEPALIVE_GIVE_UP_MS);
+}
+
+/* Tries the addresses that are left until one is under way. */
+static enum framed_status try_next(struct framed_client *c)
+{
+    while (c->next_address < c->where.n) {
+        const struct os_address *to = &c->where.found[c->next_address++];
+        enum framed_status st = framed_conn_connect(&c->conn, &c->kind, to);
+        if (st != FRAMED_OK) {
+            c->ended = st;
+            continue;
+        }
+        begin_connection(c);
+        return FRAMED_OK;
+    }
+    return c->ended;
+}
+
+static enum framed_status give_up_connecting(struct framed_client *c, enum framed_status st)
+{
+    c->state = CLIENT_ENDED;
+    c->ended = st;
+    (void)snprintf(c->error, sizeof c->error, "cannot connect to %s: %s", c->address, framed_status_text(st));
+    return st;
+}
+
+/* One turn; when an attempt has failed and its socket is gone, the next address. */
+static enum framed_status turn(struct framed_client *c, uint64_t wait_ms)
+{
+    enum framed_status st = framed_loop_turn(&c->loop, wait_ms);
+    if (st != FRAMED_OK) return st;
+    if (c->state == CLIENT_CONNECTING && !c->conn_live) {
+        st = try_next(c);
+        if (st != FRAMED_OK) (void)give_up_connecting(c, st);
+    }
+    return FRAMED_OK;
+}
+
+static enum framed_status wait_connected(struct framed_client *c, struct patience p)
+{
+    while (c->state == CLIENT_CONNECTING) {
+        uint64_t left = left_of(c, p);
+        if (left == 0) {
+            framed_conn_break(&c->conn, FRAMED_TIMEOUT);
+            return give_up_connecting(c, FRAMED_TIMEOUT);
+        }
+        enum framed_status st = turn(c, left);
+        if (st != FRAMED_OK) return st;
+    }
+    return c->state == CLIENT_OPEN ? FRAMED_OK : c->ended;
+}
+
+static enum framed_status connect_now(struct framed_client *c, uint32_t wait_ms)
+{
+    while (c->conn_live) { /* the last connection's socket goes first */
+        framed_conn_break(&c->conn, FRAMED_CLOSED);
+        enum framed_status st = framed_loop_turn(&c->loop, 0);
+        if (st != FRAMED_OK) return st;
+    }
+    struct patience p = wait_for(c, wait_ms);
+    c->finishing = c->end_reported = c->tell_writable = false;
+    c->next_address = 0;
+    c->error[0] = '\0';
+    c->ended = FRAMED_NOT_FOUND;
+    if (c->where.fd != OS_NO_HANDLE) {
+        c->state = CLIENT_OPEN;
+        enum framed_status st = framed_conn_adopt(&c->conn, &c->kind, c->where.fd);
+        if (st != FRAMED_OK) return give_up_connecting(c, st);
+        begin_connection(c);
+        return FRAMED_OK;
+    }
+    c->state = CLIENT_CONNECTING;
+    enum framed_status st = try_next(c);
+    if (st != FRAMED_OK) return give_up_connecting(c, st);
+    if (wait_ms > 0) return wait_connected(c, p);
+    c->tell_writable = true;
+    return FRAMED_MORE;
+}
+
+enum framed_status framed_client_connect(struct framed_client *c, const char *address, uint32_t wait_ms)
+{
+    release_given(c);
+    if (c->state == CLIENT_CONNECTING || c->state == CLIENT_OPEN || c->live > 0) return FRAMED_USAGE;
+    (void)snprintf(c->address, sizeof c->address, "%s", address);
+    enum framed_status st = framed_address_find(address, false, &c->where);
+    if (st != FRAMED_OK) return give_up_connecting(c, st);
+    return connect_now(c, wait_ms);
+}
+
+enum framed_status framed_client_reconnect(struct framed_client *c, uint32_t wait_ms)
+{
+    release_given(c);
+    if (c->state != CLIENT_ENDED || c->live > 0 || c->address[0] == '\0') return FRAMED_USAGE;
+    struct patience p = wait_for(c, wait_ms);
+    uint64_t bound = c->config.backoff_ms;
+    for (uint32_t i = 0; i < c->attempts && bound < c->config.backoff_max_ms; i++) bound *= 2;
+    if (bound > c->config.backoff_max_ms) bound = c->config.backoff_max_ms;
+    if (c->attempts < UINT32_MAX) c->attempts++;
+    uint64_t dice;
+    enum framed_status st = framed_os_random(&dice, sizeof dice);
+    if (st != FRAMED_OK) return st;
+    uint64_t pause = dice % (bound + 1);
+    uint64_t left = left_of(c, p);
+    framed_os_sleep_ms((uint32_t)(pause < left ? pause : left));
+    framed_loop_forget_now(&c->loop);
+    if (wait_ms > 0 && left_of(c, p) == 0) return give_up_connecting(c, FRAMED_TIMEOUT);
+    if (c->where.fd == OS_NO_HANDLE && c->where.n == 0) { /* the name was not found last time */
+        st = framed_address_find(c->address, false, &c->where);
+        if (st != FRAMED_OK) return give_up_connecting(c, st);
+    }
+    return connect_now(c, wait_ms > 0 ? left32(c, p) : 0);
+}
+
+/* ---- events ---- */
+
+static bool report_done(struct framed_client *c, struct framed_event *event)
+{
+    struct pending *p = c->done;
+    if (p == NULL) return false;
+    c->done = p->next_done;
+    if (c->done == NULL) c->done_end = &c->done;
+    *event = (struct framed_event){.kind = FRAMED_EVENT_REPLY, .outcome = p->outcome, .status = p->status, .call = p->id};
+    p->reported = true;
+    c->live--;
+    pending_free_if_over(p);
+    half_close_if_answered(c);
+    return true;
+}
+
+static bool take_event(struct framed_client *c, struct framed_event *event)
+{
+    if (c->slot == SLOT_READY) {
+        c->slot = SLOT_GIVEN;
+        *event = c->event;
+        if (c->event.kind == FRAMED_EVENT_REPLY) c->live--;
+        half_close_if_answered(c);
+        return true;
+    }
+    if (report_done(c, event)) return true;
+    if (c->tell_writable && has_room(c)) {
+        c->tell_writable = false;
+        *event = (struct framed_event){.kind = FRAMED_EVENT_WRITABLE};
+        return true;
+    }
+    if (c->state == CLIENT_ENDED && !c->end_reported) {
+        c->end_reported = true;
+        *event = (struct framed_event){.kind = FRAMED_EVENT_ENDED, .status = c->ended};
+        return true;
+    }
+    return false;
+}
+
+enum framed_status framed_client_next(struct framed_client *c, uint32_t wait_ms, struct framed_event *event)
+{
+    release_given(c);
+    if (c->state == CLIENT_NEW) return FRAMED_USAGE;
+    struct patience p = wait_for(c, wait_ms);
+    if (c->conn_live) framed_conn_resume(&c->conn); /* what has come already */
+    for (bool turned = false;; turned = true) {
+        if (take_event(c, event)) return FRAMED_OK;
+        if (c->state == CLIENT_ENDED) return c->ended;
+        if (atomic_exchange(&c->woken, false)) return FRAMED_MORE;
+        uint64_t left = left_of(c, p);
+        if (left == 0 && turned) return FRAMED_MORE;
+        enum framed_status st = turn(c, left);
+        if (st != FRAMED_OK) return st;
+    }
+}
+
+/* ---- sending ---- */
+
+static enum framed_status put(struct framed_client *c, struct framed_bytes payload)
+{
+    struct framed_writer *w = framed_conn_writer(&c->conn);
+    if (w == NULL) return FRAMED_NOMEM;
+    enum framed_status st = framed_writer_copy(w, payload, c->config.max_send);
+    if (st == FRAMED_OK) c->queued += FRAMED_LENGTH_SIZE + payload.len;
+    return st;
+}
+
+/* May a frame be sent now? */
+static enum framed_status may_send(struct framed_client *c, struct framed_bytes payload)
+{
+    if (c->state == CLIENT_NEW || c->finishing) return FRAMED_USAGE;
+    if (c->state == CLIENT_ENDED) return c->ended;
+    if (payload.len > c->config.max_send) return FRAMED_TOO_LARGE;
+    if (has_room(c)) return FRAMED_OK;
+    c->tell_writable = true;
+    return FRAMED_FULL;
+}
+
+enum framed_status framed_client_start(struct framed_client *c, struct framed_bytes request, uint32_t timeout_ms, uint64_t *call)
+{
+    if (c->config.replies != FRAMED_REPLIES_ORDERED) return FRAMED_USAGE;
+    enum framed_status st = may_send(c, request);
+    if (st != FRAMED_OK) return st;
+    struct pending *p = mem_new(memory_of(c), sizeof *p);
+    if (p == NULL) return FRAMED_NOMEM;
+    *p = (struct pending){.client = c, .id = ++c->last_id, .from = c->queued, .placed = true, .timer.fired = pending_late};
+    st = put(c, request);
+    if (st != FRAMED_OK) {
+        mem_free(memory_of(c), p, sizeof *p);
+        return st;
+    }
+    framed_ordered_begin(&c->calls, &p->place);
+    c->live++;
+    *call = p->id;
+    framed_loop_forget_now(&c->loop);
+    if (timeout_ms != FRAMED_NEVER) framed_wheel_set(&c->loop.wheel, &p->timer, framed_loop_now(&c->loop) + timeout_ms);
+    framed_conn_flush(&c->conn); /* a failure ends the connection, and every call with it: `next` will tell */
+    return FRAMED_OK;
+}
+
+/* Nothing to give the caller, no room to send: a turn of the loop, or the reason why not. */
+static enum framed_status wait_for_room(struct framed_client *c, struct patience p)
+{
+    if (c->slot == SLOT_READY) return FRAMED_FULL;
+    uint64_t left = left_of(c, p);
+    if (left == 0) return FRAMED_TIMEOUT;
+    return turn(c, left);
+}
+
+enum framed_status framed_client_send(struct framed_client *c, struct framed_bytes frame, uint32_t timeout_ms)
+{
+    release_given(c);
+    if (c->config.replies != FRAMED_REPLIES_NONE) return FRAMED_USAGE;
+    struct patience p = wait_for(c, timeout_ms);
+    enum framed_status st = may_send(c, frame);
+    if (st == FRAMED_FULL && c->conn_live) framed_conn_resume(&c->conn);
+    while (st == FRAMED_FULL) {
+        c->tell_writable = false;
+        st = wait_for_room(c, p);
+        if (st != FRAMED_OK) return st;
+        st = may_send(c, frame);
+    }
+    if (st == FRAMED_OK) st = put(c, frame);
+    if (st != FRAMED_OK) return st;
+    framed_conn_flush(&c->conn);
+    return c->state == CLIENT_ENDED ? c->ended : FRAMED_OK;
+}
+
+enum framed_status framed_client_recv(struct framed_client *c, uint32_t wait_ms, struct framed_bytes *frame)
+{
+    if (c->config.replies != FRAMED_REPLIES_NONE) return FRAMED_USAGE;
+    struct patience p = wait_for(c, wait_ms);
+    for (;;) {
+        struct framed_event event;
+        enum framed_status st = framed_client_next(c, left32(c, p), &event);
+        if (st == FRAMED_MORE) return FRAMED_TIMEOUT;
+        if (st != FRAMED_OK) return st;
+        if (event.kind == FRAMED_EVENT_ENDED) return event.status;
+        if (event.kind != FRAMED_EVENT_MESSAGE) continue;
+        *frame = event.payload;
+        return FRAMED_OK;
+    }
+}
+
+enum framed_status framed_client_call(struct framed_client *c, struct framed_bytes request, uint32_t timeout_ms,
+                                      struct framed_event *event)
+{
+    release_given(c);
+    if (c->live > 0 || c->config.replies != FRAMED_REPLIES_ORDERED || c->state == CLIENT_NEW || c->finishing) return FRAMED_USAGE;
+    struct patience p = wait_for(c, timeout_ms);
+    *event = (struct framed_event){.kind = FRAMED_EVENT_REPLY, .outcome = FRAMED_NOT_EXECUTED};
+    uint64_t id;
+    enum framed_status st = framed_client_start(c, request, timeout_ms, &id);
+    while (st == FRAMED_FULL) { /* still connecting, or requests before it that nobody waits for any more */
+        c->tell_writable = false;
+        st = wait_for_room(c, p);
+        if (st == FRAMED_OK) st = framed_client_start(c, request, left32(c, p), &id);
+    }
+    while (st == FRAMED_OK || st == FRAMED_MORE) {
+        struct framed_event got;
+        st = framed_client_next(c, FRAMED_NEVER, &got);
+        if (st != FRAMED_OK || got.kind != FRAMED_EVENT_REPLY || got.call != id) continue;
+        *event = got;
+        return got.status;
+    }
+    event->status = st;
+    return st;
+}
+
+enum framed_status framed_client_finish(struct framed_client *c)
+{
+    if (c->state == CLIENT_NEW) return FRAMED_USAGE;
+    if (c->state == CLIENT_ENDED) return c->ended;
+    c->finishing = true;
+    if (c->state == CLIENT_OPEN) half_close_if_answered(c);
+    return FRAMED_OK;
+}
+
+/* ---- somebody else's loop ---- */
+
+enum framed_status framed_client_want(struct framed_client *c, struct framed_want *want)
+{
+    *want = (struct framed_want){.socket = OS_NO_HANDLE, .timeout_ms = FRAMED_NEVER};
+    release_given(c);
+    framed_loop_forget_now(&c->loop);
+    if (c->conn_live) {
+        framed_conn_resume(&c->conn);
+        framed_os_interest(&c->conn.sock, &want->socket, &want->events);
+    }
+    bool ready = c->slot == SLOT_READY || c->done != NULL || (c->tell_writable && has_room(c)) ||
+                 (c->state == CLIENT_ENDED && (c->conn_live || !c->end_reported));
+    uint64_t next = framed_wheel_next(&c->loop.wheel);
+    uint64_t now = framed_loop_now(&c->loop);
+    if (ready || next <= now)
+        want->timeout_ms = 0;
+    else if (next != WHEEL_NEVER)
+        want->timeout_ms = next - now < FRAMED_NEVER ? (uint32_t)(next - now) : FRAMED_NEVER - 1;
+    return FRAMED_OK;
+}
+
+enum framed_status framed_client_step(struct framed_client *c)
+{
+    framed_loop_forget_now(&c->loop);
+    return turn(c, 0);
+}
+
+void framed_client_wake(struct framed_client *c)
+{
+    atomic_store(&c->woken, true);
+    framed_os_wake(c->loop.poller);
+}
+
+/* ---- the rest ---- */
+
+const char *framed_client_error(const struct framed_client *c)
+{
+    return c->error;
+}
+
+size_t framed_client_open_calls(const struct framed_client *c)
+{
+    return c->live;
+}
+
+/* Flush, half-close, wait for the peer's end; whatever is not done after linger_ms is cut off. */
+static void close_in_order(struct framed_client *c)
+{
+    struct patience p = wait_for(c, c->config.linger_ms);
+    if (c->state == CLIENT_OPEN) {
+        framed_conn_deafen(&c->conn, FRAMED_CLOSED);
+        framed_conn_finish(&c->conn);
+    } else {
+        framed_conn_break(&c->conn, FRAMED_CLOSED);
+    }
+    while (c->conn_live && left_of(c, p) > 0)
+        if (framed_loop_turn(&c->loop, left_of(c, p)) != FRAMED_OK) break;
+    if (c->conn_live) framed_conn_break(&c->conn, FRAMED_CLOSED);
+    while (c->conn_live && framed_loop_turn(&c->loop, 0) == FRAMED_OK) continue;
+}
+
+void framed_client_free(struct framed_client *c)
+{
+    if (c == NULL) return;
+    release_given(c);
+    framed_buf_fini(&c->taken, memory_of(c));
+    if (c->conn_live) close_in_order(c);
+    abandon_all(c, FRAMED_CLOSED);
+    struct framed_event nobody;
+    while (report_done(c, &nobody)) continue;
+    framed_buf_fini(&c->taken, memory_of(c));
+    framed_loop_fini(&c->loop);
+    framed_loop_fini_rest(&c->loop);
+    const struct framed_allocator *alloc = c->config.allocator;
+    mem_free(alloc, c->inbox, FRAMED_RECEIVE_SIZE);
+    mem_free(alloc, c, sizeof *c);
+}

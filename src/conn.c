@@ -1,0 +1,536 @@
+/*
+ * conn.c: one connection: socket, reader, writer, deadlines, orderly close.
+ * Must not know what frames mean, nor who owns it.
+ * Invariants: a receive is asked for only when nothing received is left over and somebody is willing to take more; lent
+ * bytes are copied or gone when the callback that lent them returns; after `closing` nothing but `gone` happens.
+ */
+#include "conn.h"
+#include "../proto/alloc.h"
+#include "../proto/be.h"
+#include <stdio.h>
+
+enum { VIEWS = 16, VIEWS_AT_ONCE = 64, SEND_UNIT = 64 << 10 };
+
+/* What only a busy connection has. */
+struct conn_io {
+    struct framed_reader reader;
+    struct framed_writer writer;
+    uint8_t *loan; /* where the bytes now lent to the reader begin; NULL when nothing is */
+    uint64_t frame_since;
+    uint64_t send_since; /* the last time that SEND_UNIT bytes had left; 0: nothing waits */
+    size_t send_taken;   /* since then */
+    uint32_t claimed;
+    bool paused;  /* something received waits, and nobody is willing to take it */
+    bool sending; /* a send is outstanding; `views` belong to the system */
+    struct framed_bytes views[VIEWS];
+};
+
+static struct conn *conn_of(struct os_socket *s)
+{
+    return (struct conn *)(void *)((uint8_t *)s - offsetof(struct conn, sock));
+}
+
+static uint64_t now_of(const struct conn *c)
+{
+    return framed_loop_now(c->kind->loop);
+}
+
+static const struct framed_allocator *memory_of(const struct conn *c)
+{
+    return &c->kind->loop->pool.alloc;
+}
+
+/* ---- the block that comes and goes ---- */
+
+static struct conn_io *io_of(struct conn *c)
+{
+    if (c->io != NULL) return c->io;
+    struct conn_io *io = mem_new(memory_of(c), sizeof *io);
+    if (io == NULL) return NULL;
+    framed_reader_init(&io->reader, c->kind->max_frame, 0, memory_of(c));
+    framed_writer_init(&io->writer, memory_of(c));
+    io->loan = NULL;
+    io->frame_since = io->send_since = 0;
+    io->send_taken = 0;
+    io->claimed = 0;
+    io->paused = io->sending = false;
+    c->io = io;
+    return io;
+}
+
+static void io_free(struct conn *c)
+{
+    struct conn_io *io = c->io;
+    if (io == NULL) return;
+    framed_reader_fini(&io->reader);
+    framed_writer_fini(&io->writer);
+    mem_free(memory_of(c), io, sizeof *io);
+    c->io = NULL;
+}
+
+static void io_free_if_idle(struct conn *c)
+{
+    const struct conn_io *io = c->io;
+    if (io == NULL || c->closing || c->in != IN_OPEN || io->loan != NULL) return;
+    if (framed_reader_held(&io->reader) == 0 && io->writer.unsent == 0) io_free(c);
+}
+
+size_t framed_conn_unsent(const struct conn *c)
+{
+    return c->io != NULL ? c->io->writer.unsent : 0;
+}
+
+struct framed_writer *framed_conn_writer(struct conn *c)
+{
+    struct conn_io *io = io_of(c);
+    return io != NULL ? &io->writer : NULL;
+}
+
+static const char *late_text(uint8_t late)
+{
+    switch (late) {
+    case LATE_FRAME: return "a frame was not finished in time";
+    case LATE_SEND: return "the peer does not take what is sent";
+    case LATE_IDLE: return "idle for too long";
+    default: return "the drain deadline passed";
+    }
+}
+
+void framed_conn_why(const struct conn *c, enum framed_status why, char *text, size_t size)
+{
+    if (why != FRAMED_TOO_LARGE) {
+        (void)snprintf(text, size, "%s", why == FRAMED_TIMEOUT ? late_text(c->late) : framed_status_text(why));
+        return;
+    }
+    uint32_t claimed = c->io->claimed;
+    const char *hint = framed_length_hint(claimed);
+    (void)snprintf(text, size, "a frame of %lu bytes was claimed, at most %lu are allowed%s%s", (unsigned long)claimed,
+                   (unsigned long)c->kind->max_frame, hint != NULL ? "; this looks like " : "", hint != NULL ? hint : "");
+}
+
+/* ---- deadlines ---- */
+
+static uint64_t after(uint64_t since, uint64_t ms)
+{
+    return ms == FRAMED_NEVER ? WHEEL_NEVER : since + ms;
+}
+
+static bool lingering(const struct conn *c)
+{
+    return c->in == IN_OVER && c->out == OUT_FINISHED;
+}
+
+static bool willing(struct conn *c)
+{
+    return c->in == IN_OPEN && !c->closing && c->kind->ops->willing(c);
+}
+
+static bool frame_unfinished(const struct conn *c)
+{
+    return c->in == IN_OPEN && !c->drained && c->io != NULL && c->io->reader.left == 0 && framed_reader_held(&c->io->reader) > 0;
+}
+
+static uint64_t frame_due(struct conn *c)
+{
+    const struct conn_kind *k = c->kind;
+    if (!frame_unfinished(c) || k->frame_ms == FRAMED_NEVER || !willing(c)) return WHEEL_NEVER;
+    uint64_t ms = k->frame_ms;
+    if (c->io->reader.scan.state == FRAMED_LENGTH_SIZE) ms += (uint64_t)c->io->reader.scan.length * 1000 / k->frame_rate;
+    return c->io->frame_since + ms;
+}
+
+static uint64_t send_due(const struct conn *c)
+{
+    if (framed_conn_unsent(c) == 0) return WHEEL_NEVER;
+    return after(c->io->send_since, c->kind->send_ms);
+}
+
+static uint64_t idle_due(const struct conn *c)
+{
+    if (c->in != IN_OPEN || framed_conn_unsent(c) > 0 || (c->io != NULL && framed_reader_held(&c->io->reader) > 0)) return WHEEL_NEVER;
+    return c->kind->ops->busy(c) ? WHEEL_NEVER : after(c->quiet_since, c->kind->idle_ms);
+}
+
+static uint64_t linger_due(const struct conn *c)
+{
+    return lingering(c) ? after(c->quiet_since, c->kind->linger_ms) : WHEEL_NEVER;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t earliest_due(struct conn *c)
+{
+    uint64_t due = least(least(frame_due(c), send_due(c)), least(idle_due(c), linger_due(c)));
+    return least(due, c->kind->ops->due(c));
+}
+
+/* Deadlines mostly move away, with every byte. The timer is only ever moved nearer; when it fires, it looks again. */
+static void watch(struct conn *c)
+{
+    if (c->closing) return;
+    uint64_t due = earliest_due(c);
+    if (due != WHEEL_NEVER && (!timer_is_set(&c->timer) || due < c->timer.due)) framed_wheel_set(&c->kind->loop->wheel, &c->timer, due);
+}
+
+static void timer_fired(struct timer *t)
+{
+    struct conn *c = (struct conn *)(void *)((uint8_t *)t - offsetof(struct conn, timer));
+    uint64_t now = now_of(c);
+    if (linger_due(c) <= now) {
+        framed_conn_break(c, FRAMED_CLOSED);
+        return;
+    }
+    c->late = frame_due(c) <= now ? LATE_FRAME : send_due(c) <= now ? LATE_SEND : idle_due(c) <= now ? LATE_IDLE : LATE_NOT;
+    if (c->late != LATE_NOT) {
+        count(&c->kind->deadlines, 1);
+        framed_conn_break(c, FRAMED_TIMEOUT);
+        return;
+    }
+    if (c->kind->ops->due(c) <= now) c->kind->ops->late(c);
+    watch(c);
+}
+
+/* ---- closing ---- */
+
+static void linger(struct conn *c);
+
+void framed_conn_deafen(struct conn *c, enum framed_status why)
+{
+    if (c->in == IN_OVER) return;
+    c->in = IN_OVER;
+    framed_os_receive_stop(&c->sock);
+    c->kind->ops->over(c, why);
+    linger(c);
+}
+
+void framed_conn_break(struct conn *c, enum framed_status why)
+{
+    if (c->closing) return;
+    c->closing = true;
+    framed_wheel_clear(&c->kind->loop->wheel, &c->timer);
+    framed_os_close(&c->sock);
+    framed_conn_deafen(c, why);
+}
+
+static void sock_closed(struct os_socket *s)
+{
+    struct conn *c = conn_of(s);
+    io_free(c);
+    c->kind->ops->gone(c); /* c is gone now */
+}
+
+/* Both halves are at their ends: wait for the peer's, so that it can read what we sent (§2.9). */
+static void linger(struct conn *c)
+{
+    if (c->closing || !lingering(c)) return;
+    if (c->peer_ended || framed_os_receive(&c->sock, NULL, 0) != FRAMED_OK) {
+        framed_conn_break(c, FRAMED_CLOSED);
+        return;
+    }
+    c->quiet_since = now_of(c);
+    watch(c);
+}
+
+static void half_close_if_flushed(struct conn *c)
+{
+    if (c->closing || c->out != OUT_FINISHING || framed_conn_unsent(c) > 0) return;
+    c->out = OUT_FINISHED;
+    enum framed_status st = framed_os_finish(&c->sock);
+    if (st != FRAMED_OK)
+        framed_conn_break(c, st);
+    else
+        linger(c);
+}
+
+/* ---- sending ---- */
+
+static void left(struct conn *c, size_t n)
+{
+    struct conn_io *io = c->io;
+    framed_writer_sent(&io->writer, n);
+    count(&c->kind->bytes_out, n);
+    c->quiet_since = now_of(c);
+    io->send_taken += n;
+    if (io->writer.unsent == 0) {
+        io->send_since = 0;
+        io->send_taken = 0;
+    } else if (io->send_taken >= SEND_UNIT) {
+        io->send_since = now_of(c);
+        io->send_taken = 0;
+    }
+}
+
+/* Offers what waits. What is not taken is handed over as a send, having been copied if it was lent. */
+static enum framed_status send_waiting(struct conn *c)
+{
+    struct conn_io *io = c->io;
+    for (;;) {
+        struct framed_bytes views[VIEWS_AT_ONCE];
+        size_t n = framed_writer_views(&io->writer, views, VIEWS_AT_ONCE);
+        if (n == 0) return FRAMED_OK;
+        size_t offered = 0;
+        for (size_t i = 0; i < n; i++) offered += views[i].len;
+        size_t taken = 0;
+        enum framed_status st = framed_os_offer(&c->sock, views, n, &taken);
+        if (st != FRAMED_OK) return st;
+        if (taken > 0) left(c, taken);
+        if (taken < offered) break;
+    }
+    if (io->send_since == 0) io->send_since = now_of(c);
+    enum framed_status st = framed_writer_keep(&io->writer);
+    if (st != FRAMED_OK) return st;
+    size_t n = framed_writer_views(&io->writer, io->views, VIEWS);
+    st = framed_os_send(&c->sock, io->views, n);
+    if (st == FRAMED_OK) io->sending = true;
+    return st;
+}
+
+void framed_conn_flush(struct conn *c)
+{
+    if (c->closing || c->in == IN_CONNECTING) return;
+    if (c->io != NULL && !c->io->sending && c->io->writer.unsent > 0) {
+        enum framed_status st = send_waiting(c);
+        if (st != FRAMED_OK) {
+            framed_conn_break(c, st);
+            return;
+        }
+    }
+    half_close_if_flushed(c);
+}
+
+static void sock_sent(struct os_socket *s, enum framed_status st, size_t n)
+{
+    struct conn *c = conn_of(s);
+    c->io->sending = false;
+    if (st != FRAMED_OK) {
+        framed_conn_break(c, st);
+        return;
+    }
+    left(c, n);
+    framed_conn_flush(c);
+    if (c->closing) return;
+    c->kind->ops->sent(c);
+    framed_conn_resume(c);
+}
+
+/* ---- receiving ---- */
+
+enum framed_status framed_conn_take(struct conn *c, struct framed_bytes payload, struct framed_buf *buf)
+{
+    return framed_reader_take(&c->io->reader, payload, buf);
+}
+
+bool framed_conn_in_place(const struct conn *c, struct framed_bytes payload, struct framed_bytes part)
+{
+    const struct conn_io *io = c->io;
+    uintptr_t loan = (uintptr_t)io->loan;
+    uintptr_t frame = (uintptr_t)payload.at;
+    if (loan == 0 || frame < loan || frame - loan > FRAMED_RECEIVE_SIZE) return false; /* parked, or in memory of its own */
+    return (uintptr_t)part.at - loan >= FRAMED_LENGTH_SIZE;
+}
+
+/* Takes frames as long as there are whole ones and the owner is willing. */
+static void take_frames(struct conn *c)
+{
+    struct conn_io *io = c->io;
+    while (willing(c)) {
+        struct framed_bytes payload;
+        enum framed_status st = framed_reader_next(&io->reader, &payload);
+        if (st == FRAMED_OK) {
+            io->frame_since = now_of(c);
+            c->kind->ops->frame(c, payload);
+            continue;
+        }
+        if (st < FRAMED_OK) {
+            io->claimed = framed_reader_claimed(&io->reader);
+            framed_conn_deafen(c, st);
+        } else if (c->drained) {
+            framed_conn_deafen(c, FRAMED_CLOSED);
+        }
+        return;
+    }
+}
+
+/* Makes sure that nothing lent is needed any more. */
+static enum framed_status give_back(struct conn *c)
+{
+    struct conn_io *io = c->io;
+    if (io->loan == NULL) return FRAMED_OK;
+    if (c->kind->inbox != NULL && io->reader.left > 0) return FRAMED_OK; /* the owner's memory: it stays */
+    io->loan = NULL;
+    enum framed_status st = c->in == IN_OPEN ? framed_reader_park(&io->reader) : FRAMED_OK;
+    return st == FRAMED_OK ? framed_writer_keep(&io->writer) : st;
+}
+
+static enum framed_status ask_for_more(struct conn *c)
+{
+    if (c->in != IN_OPEN || c->drained) return FRAMED_OK;
+    if (!willing(c)) {
+        framed_os_receive_stop(&c->sock);
+        if (c->io != NULL) c->io->paused = true;
+        return FRAMED_OK;
+    }
+    uint8_t *at = c->kind->inbox;
+    size_t room = at != NULL ? FRAMED_RECEIVE_SIZE : 0;
+    if (c->io != NULL) {
+        if (c->io->reader.left > 0) return FRAMED_OK;
+        enum framed_status st = framed_reader_space(&c->io->reader, &at, &room);
+        if (st < FRAMED_OK) return st;
+    }
+    return framed_os_receive(&c->sock, at, room);
+}
+
+/* Takes what is there, answers, and asks for more. */
+static void pump(struct conn *c)
+{
+    c->pumping = true;
+    for (;;) {
+        if (c->io != NULL) take_frames(c);
+        framed_conn_flush(c);
+        bool again = !c->closing && c->io != NULL && c->io->reader.left > 0 && willing(c);
+        if (!again) break;
+    }
+    c->pumping = false;
+    if (c->closing) return;
+    enum framed_status st = c->io != NULL ? give_back(c) : FRAMED_OK;
+    if (st == FRAMED_OK) st = ask_for_more(c);
+    if (st != FRAMED_OK) {
+        framed_conn_break(c, st);
+        return;
+    }
+    io_free_if_idle(c);
+    watch(c);
+}
+
+void framed_conn_resume(struct conn *c)
+{
+    if (c->pumping || c->closing || c->in == IN_CONNECTING) return;
+    if (c->io != NULL && c->io->paused && willing(c)) { /* the frame's clock stood still meanwhile: it begins anew */
+        c->io->paused = false;
+        c->io->frame_since = now_of(c);
+    }
+    pump(c);
+}
+
+static void discard_rest(struct conn *c)
+{
+    if (framed_os_receive(&c->sock, NULL, 0) != FRAMED_OK) framed_conn_break(c, FRAMED_CLOSED);
+}
+
+static void input_ended(struct conn *c, enum framed_status st)
+{
+    if (st == FRAMED_CLOSED) {
+        c->peer_ended = true;
+        if (c->io != NULL && c->in == IN_OPEN) st = framed_reader_end(&c->io->reader);
+        framed_conn_deafen(c, st);
+        framed_conn_flush(c);
+        linger(c);
+        watch(c);
+    } else {
+        framed_conn_break(c, st);
+    }
+}
+
+static void sock_received(struct os_socket *s, enum framed_status st, uint8_t *at, size_t n)
+{
+    struct conn *c = conn_of(s);
+    if (st != FRAMED_OK) {
+        input_ended(c, st);
+        return;
+    }
+    count(&c->kind->bytes_in, n);
+    if (c->in != IN_OPEN) {
+        discard_rest(c);
+        return;
+    }
+    struct conn_io *io = io_of(c);
+    if (io == NULL) {
+        framed_conn_break(c, FRAMED_NOMEM);
+        return;
+    }
+    c->quiet_since = now_of(c);
+    if (framed_reader_held(&io->reader) == 0) io->frame_since = c->quiet_since;
+    bool direct = io->reader.own != NULL && at >= io->reader.own && at < io->reader.own + io->reader.own_cap;
+    io->loan = direct ? NULL : at;
+    st = direct ? framed_reader_filled(&io->reader, n) : framed_reader_feed(&io->reader, at, n);
+    check(st == FRAMED_OK);
+    pump(c);
+}
+
+/* ---- beginning ---- */
+
+static void sock_connected(struct os_socket *s, enum framed_status st)
+{
+    struct conn *c = conn_of(s);
+    if (st == FRAMED_OK && framed_os_connected_to_itself(s)) st = FRAMED_REFUSED; /* TCP simultaneous open: nobody listens there */
+    c->in = st == FRAMED_OK ? IN_OPEN : IN_OVER;
+    c->kind->ops->connected(c, st);
+    if (st != FRAMED_OK)
+        framed_conn_break(c, st);
+    else if (!c->closing)
+        framed_conn_resume(c);
+}
+
+static const struct os_socket_ops sock_ops = {
+    .connected = sock_connected,
+    .received = sock_received,
+    .sent = sock_sent,
+    .closed = sock_closed,
+};
+
+static void begin(struct conn *c, struct conn_kind *kind, enum conn_in in)
+{
+    c->sock = (struct os_socket){.ops = &sock_ops};
+    c->timer = (struct timer){.fired = timer_fired};
+    c->kind = kind;
+    c->io = NULL;
+    c->quiet_since = now_of(c);
+    c->in = (uint8_t)in;
+    c->out = OUT_OPEN;
+    c->late = LATE_NOT;
+    c->peer_ended = c->drained = c->closing = c->pumping = false;
+}
+
+enum framed_status framed_conn_accept(struct conn *c, struct conn_kind *kind, intptr_t handle)
+{
+    begin(c, kind, IN_OPEN);
+    enum framed_status st = framed_os_attach(kind->loop->poller, &c->sock, handle);
+    if (st != FRAMED_OK) return st;
+    framed_conn_resume(c); /* a failure closes it, and `gone` will tell */
+    return FRAMED_OK;
+}
+
+enum framed_status framed_conn_connect(struct conn *c, struct conn_kind *kind, const struct os_address *to)
+{
+    begin(c, kind, IN_CONNECTING);
+    return framed_os_connect(kind->loop->poller, &c->sock, to);
+}
+
+enum framed_status framed_conn_adopt(struct conn *c, struct conn_kind *kind, intptr_t handle)
+{
+    struct os_address peer;
+    begin(c, kind, IN_OPEN);
+    enum framed_status st = framed_os_adopt(kind->loop->poller, &c->sock, handle, false, &peer);
+    if (st != FRAMED_OK) return st;
+    framed_conn_resume(c);
+    return FRAMED_OK;
+}
+
+void framed_conn_finish(struct conn *c)
+{
+    if (c->closing || c->out != OUT_OPEN) return;
+    c->out = OUT_FINISHING;
+    if (!c->pumping) framed_conn_flush(c);
+}
+
+void framed_conn_drain(struct conn *c)
+{
+    if (c->closing || c->in != IN_OPEN || c->drained) return;
+    c->drained = true;
+    framed_os_receive_stop(&c->sock);
+    if (c->io == NULL || c->io->reader.left == 0) framed_conn_deafen(c, FRAMED_CLOSED);
+    framed_conn_resume(c);
+}

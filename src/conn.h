@@ -1,0 +1,129 @@
+/*
+ * conn.h: where a socket meets frames: receives into the reader, sends from the writer, keeps the deadlines of both, and
+ * closes in order. The server and the client are its owners.
+ *
+ * A connection has two halves, which end apart:
+ *   in    OPEN -> OVER       the peer's end, an error, or the owner: no further frame is interpreted
+ *   out   OPEN -> FINISHING -> FINISHED   conn_finish: flush, then half-close
+ * With in OVER and out FINISHED it lingers (reads and discards until the peer's end, PROTOCOL.md §2.9), then closes.
+ *
+ * What an idle connection does not need (reader, writer, views of a send) lies in a block of its own that comes and goes.
+ */
+#ifndef FRAMED_CONN_H
+#define FRAMED_CONN_H
+
+#include "loop.h"
+
+struct conn;
+
+struct conn_ops {
+    /* A client's connect ended. On failure nothing more comes but `gone`. */
+    void (*connected)(struct conn *c, enum framed_status st);
+    /* Willing to take one more frame now? Asked before each; conn_resume asks again. */
+    bool (*willing)(struct conn *c);
+    /* A frame, lent until this returns. (A willing() that says no right after may keep it until conn_resume, if the owner
+     * gave the memory that is received into.) */
+    void (*frame)(struct conn *c, struct framed_bytes payload);
+    /* The in half is over: FRAMED_CLOSED at a clean end, or why. Once. The owner finishes the out half when it has said all. */
+    void (*over)(struct conn *c, enum framed_status why);
+    /* Bytes have left. */
+    void (*sent)(struct conn *c);
+    /* The owner's own next deadline (WHEEL_NEVER), and that it has passed. */
+    uint64_t (*due)(struct conn *c);
+    void (*late)(struct conn *c);
+    /* Does anything wait for an answer? Then the connection is not idle. */
+    bool (*busy)(const struct conn *c);
+    /* The socket is gone; the memory may go. */
+    void (*gone)(struct conn *c);
+};
+
+/* What all connections of one owner share. Borrowed by its connections. */
+struct conn_kind {
+    const struct conn_ops *ops;
+    struct loop *loop;
+    uint8_t *inbox; /* FRAMED_RECEIVE_SIZE bytes to receive into, for an owner that keeps frames; NULL: the loop's, lent */
+    uint32_t max_frame;
+    uint32_t frame_ms; /* FRAMED_NEVER switches one off, 0 does not occur */
+    uint32_t frame_rate;
+    uint32_t idle_ms;
+    uint32_t send_ms;
+    uint32_t linger_ms;
+    _Atomic uint64_t bytes_in;
+    _Atomic uint64_t bytes_out;
+    _Atomic uint64_t deadlines; /* connections that one of them ended */
+};
+
+enum conn_in { IN_CONNECTING, IN_OPEN, IN_OVER };
+/* Which deadline ended it, after `over` with FRAMED_TIMEOUT. */
+enum conn_late { LATE_NOT, LATE_FRAME, LATE_SEND, LATE_IDLE };
+
+enum conn_out { OUT_OPEN, OUT_FINISHING, OUT_FINISHED };
+
+struct conn_io;
+
+struct conn {
+    struct os_socket sock;
+    struct timer timer;
+    struct conn_kind *kind;
+    struct conn_io *io;
+    uint64_t quiet_since; /* the last byte or answer; in OVER + FINISHED: the half-close */
+    uint8_t in;
+    uint8_t out;
+    uint8_t late;
+    bool peer_ended; /* the peer's end has been read */
+    bool drained;    /* takes what it has received already, and no more */
+    bool closing;
+    bool pumping; /* frames are being taken: what resumes now is done by the pump itself */
+};
+
+/* Begins with a handle that was accepted. On failure the handle is still the caller's. */
+enum framed_status framed_conn_accept(struct conn *c, struct conn_kind *kind, intptr_t handle);
+
+/* Begins by connecting; `connected` tells. */
+enum framed_status framed_conn_connect(struct conn *c, struct conn_kind *kind, const struct os_address *to);
+
+/* Begins with a connected descriptor from elsewhere. */
+enum framed_status framed_conn_adopt(struct conn *c, struct conn_kind *kind, intptr_t handle);
+
+/* The writer to put frames into, made if need be; NULL without memory. Then framed_conn_flush, unless inside `frame`. */
+struct framed_writer *framed_conn_writer(struct conn *c);
+
+/* Bytes waiting to be sent. */
+size_t framed_conn_unsent(const struct conn *c);
+
+/* Of the frame being handed out by `frame`: its memory, if it has some of its own (as framed_reader_take). */
+enum framed_status framed_conn_take(struct conn *c, struct framed_bytes payload, struct framed_buf *buf);
+
+/* May the four bytes before this part of the frame being handed out be overwritten, and both stay lent until `frame`'s turn
+ * is over? (framed_writer_in_place) */
+bool framed_conn_in_place(const struct conn *c, struct framed_bytes payload, struct framed_bytes part);
+
+/* Sends what waits, as far as the system takes it. */
+void framed_conn_flush(struct conn *c);
+
+/* The owner may be willing again, or has given an answer: goes on with what waits. Never calls back into `gone`. */
+void framed_conn_resume(struct conn *c);
+
+/* Ends the in half, if it is not over yet: `over` is told why. */
+void framed_conn_deafen(struct conn *c, enum framed_status why);
+
+/* Ends the out half in order: flush, half-close; then, the in half being over, linger and close. */
+void framed_conn_finish(struct conn *c);
+
+/* Takes no more from the socket; whole frames received already are still given out, then the in half is over (CLOSED). */
+void framed_conn_drain(struct conn *c);
+
+/* Closes at once. `over` is told if it was not. */
+void framed_conn_break(struct conn *c, enum framed_status why);
+
+/* Inside `over`: why, for people; a length that was not allowed with what was claimed, what is allowed, what it looks like. */
+enum { CONN_WHY_SIZE = 160 };
+void framed_conn_why(const struct conn *c, enum framed_status why, char *text, size_t size);
+
+static inline void count(_Atomic uint64_t *counter, uint64_t n)
+{
+    /* One writer: no need for a locked add. */
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+#endif

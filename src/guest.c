@@ -1,0 +1,291 @@
+/*
+ * guest.c: one connection of a server: every request to the handler, every reply in its turn (PROTOCOL.md §3.2-3.5).
+ * Must not know sockets; other threads only as letters.
+ * Invariants: replies leave in the order of their requests; after a failed call nothing is started and nothing later leaves;
+ * the out half is finished when the in half is over and every call before the failed one has been answered.
+ */
+#include "server.h"
+#include "../proto/alloc.h"
+#include <stdio.h>
+
+enum { COPY_SMALL = 4096 }; /* an answer of its own that is as small is cheaper copied than sent as a piece */
+
+static struct guest *guest_of(struct conn *c)
+{
+    return (struct guest *)(void *)c;
+}
+
+/* ---- log ---- */
+
+static void log_end(struct guest *g, enum framed_log_level level, const char *why)
+{
+    if (g->logged) return;
+    g->logged = true;
+    if (g->server->log.write == NULL) return;
+    char peer[OS_ADDRESS_TEXT_SIZE];
+    framed_os_host_text(&g->host->is, g->port, peer, sizeof peer);
+    framed_log(&g->server->log, level, "%s closed: %s", peer, why);
+}
+
+static void log_over(struct guest *g, enum framed_status why)
+{
+    char text[CONN_WHY_SIZE];
+    framed_conn_why(&g->conn, why, text, sizeof text);
+    log_end(g, why == FRAMED_CLOSED ? FRAMED_LOG_INFO : FRAMED_LOG_WARNING, g->conn.drained && why == FRAMED_CLOSED ? "drained" : text);
+}
+
+/* ---- replies ---- */
+
+/* All is said that will be. */
+static void finish_if_done(struct guest *g)
+{
+    if (g->conn.in == IN_OVER && g->calls.count == 0) framed_conn_finish(&g->conn);
+}
+
+static bool inside(struct framed_bytes part, struct framed_bytes whole)
+{
+    uintptr_t at = (uintptr_t)part.at;
+    uintptr_t from = (uintptr_t)whole.at;
+    return part.len > 0 && at >= from && at - from <= whole.len && part.len <= whole.len - (at - from);
+}
+
+/* Puts an answer into the writer by the cheapest way there is. */
+static enum framed_status put(struct guest *g, struct framed_call *call, struct framed_bytes bytes)
+{
+    struct framed_writer *w = framed_conn_writer(&g->conn);
+    if (w == NULL) return FRAMED_NOMEM;
+    uint32_t max = g->server->config.max_send;
+    if (inside(bytes, call->body)) {
+        if (call->state == CALL_FRESH) {
+            if (framed_conn_in_place(&g->conn, call->body, bytes))
+                return framed_writer_in_place(w, (uint8_t *)(uintptr_t)bytes.at, bytes.len, max);
+            if (bytes.len > COPY_SMALL) (void)framed_conn_take(&g->conn, call->body, &call->memory);
+        }
+        if (call->memory.at != NULL && bytes.len > COPY_SMALL) return framed_writer_take(w, &call->memory, bytes, max);
+    } else if (call->reply.at != NULL && bytes.len > COPY_SMALL) {
+        return framed_writer_take(w, &call->reply, bytes, max);
+    }
+    return framed_writer_copy(w, bytes, max);
+}
+
+/* Keeps the call with its answer until those before it have theirs. */
+static enum framed_status answer_in_turn(struct guest *g, struct framed_call *fresh, struct framed_bytes bytes)
+{
+    struct framed_call *call = framed_call_keep(fresh);
+    if (call == NULL) return FRAMED_NOMEM;
+    if (inside(bytes, fresh->body)) {
+        call->answer = framed_bytes_of(call->body.at + (bytes.at - fresh->body.at), bytes.len);
+    } else {
+        enum framed_status st = framed_buf_append(&call->reply, bytes, SIZE_MAX, &g->server->loop.pool.alloc);
+        call->answer = framed_bytes_of(call->reply.at, bytes.len);
+        call->failed = st != FRAMED_OK;
+    }
+    framed_guest_answered(call);
+    return call->failed ? FRAMED_NOMEM : FRAMED_OK;
+}
+
+enum framed_status framed_guest_answer(struct guest *g, struct framed_call *call, struct framed_bytes bytes)
+{
+    call->state = CALL_FRESH;
+    enum framed_status st = g->calls.count == 0 ? put(g, call, bytes) : answer_in_turn(g, call, bytes);
+    call->state = CALL_CONSUMED;
+    if (st == FRAMED_OK)
+        count(&g->server->replies, 1);
+    else
+        framed_conn_break(&g->conn, st); /* the reply is lost, and with it the order */
+    return st;
+}
+
+static void drop_later_calls(struct guest *g)
+{
+    struct framed_place *place;
+    while (framed_ordered_reply(&g->calls, &place) == FRAMED_OK) {
+        struct framed_call *call = (struct framed_call *)(void *)((uint8_t *)place - offsetof(struct framed_call, place));
+        call->guest = NULL;
+        atomic_store(&call->over, true);
+        if (place->finished) framed_call_free(call); /* else it is the handler's, who will still answer it */
+    }
+    g->waiting = 0;
+}
+
+/* Lets out what has its turn. */
+static void advance(struct guest *g)
+{
+    struct framed_place *place;
+    while ((place = framed_ordered_turn(&g->calls)) != NULL) {
+        struct framed_call *call = (struct framed_call *)(void *)((uint8_t *)place - offsetof(struct framed_call, place));
+        bool failed = call->failed;
+        enum framed_status st = FRAMED_OK;
+        if (!failed) {
+            g->waiting -= call->answer.len > g->waiting ? g->waiting : (uint32_t)call->answer.len;
+            st = put(g, call, call->answer);
+            if (st == FRAMED_OK) count(&g->server->replies, 1);
+        }
+        framed_call_free(call);
+        if (st != FRAMED_OK) {
+            framed_conn_break(&g->conn, st);
+            return;
+        }
+        if (failed) drop_later_calls(g);
+    }
+    finish_if_done(g);
+}
+
+static void mark_dirty(struct guest *g)
+{
+    if (g->next_dirty != NULL) return;
+    struct framed_server *srv = g->server;
+    g->next_dirty = srv->dirty != NULL ? srv->dirty : g;
+    srv->dirty = g;
+}
+
+void framed_guest_answered(struct framed_call *call)
+{
+    struct guest *g = call->guest;
+    framed_ordered_finish(&call->place);
+    if (call->failed) {
+        char why[FAIL_TEXT_SIZE + 64];
+        (void)snprintf(why, sizeof why, "a call failed: %s%s%s", framed_code_name(call->code), call->text != NULL ? ": " : "",
+                       call->text != NULL ? call->text : "");
+        log_end(g, FRAMED_LOG_WARNING, why);
+        count(&g->server->failed_calls, 1);
+        framed_conn_deafen(&g->conn, FRAMED_CLOSED);
+    } else {
+        g->waiting = call->answer.len > UINT32_MAX - g->waiting ? UINT32_MAX : g->waiting + (uint32_t)call->answer.len;
+    }
+    mark_dirty(g); /* one gathered send per connection and turn, however many answers came */
+}
+
+void framed_guest_flush_dirty(struct framed_server *srv)
+{
+    while (srv->dirty != NULL) {
+        struct guest *g = srv->dirty;
+        srv->dirty = g->next_dirty == g ? NULL : g->next_dirty;
+        g->next_dirty = NULL;
+        if (g->conn.closing) continue;
+        advance(g);
+        g->conn.quiet_since = framed_loop_now(&srv->loop);
+        framed_conn_resume(&g->conn);
+    }
+}
+
+static void unmark_dirty(struct guest *g)
+{
+    if (g->next_dirty == NULL) return;
+    struct framed_server *srv = g->server;
+    if (srv->dirty == g) {
+        srv->dirty = g->next_dirty == g ? NULL : g->next_dirty;
+    } else {
+        struct guest *before = srv->dirty;
+        while (before->next_dirty != g) before = before->next_dirty;
+        before->next_dirty = g->next_dirty == g ? before : g->next_dirty;
+    }
+    g->next_dirty = NULL;
+}
+
+/* A fresh call fails. If others wait before it, its failure has its turn like an answer. */
+void framed_guest_fail(struct guest *g, struct framed_call *fresh, unsigned code, const char *text)
+{
+    struct framed_server *srv = g->server;
+    fresh->state = CALL_CONSUMED;
+    count(&srv->failed_calls, 1);
+    char why[FAIL_TEXT_SIZE + 64];
+    (void)snprintf(why, sizeof why, "a call failed: %s%s%s", framed_code_name(code), text != NULL ? ": " : "", text != NULL ? text : "");
+    log_end(g, FRAMED_LOG_WARNING, why);
+    framed_conn_deafen(&g->conn, FRAMED_CLOSED); /* nothing is started any more, so nothing later needs to be dropped */
+}
+
+/* ---- the connection's side ---- */
+
+static bool guest_willing(struct conn *c)
+{
+    const struct guest *g = guest_of(c);
+    const struct framed_server_config *config = &g->server->config;
+    return g->calls.count < config->max_calls && framed_conn_unsent(c) + g->waiting < config->max_unsent;
+}
+
+static void guest_frame(struct conn *c, struct framed_bytes payload)
+{
+    struct guest *g = guest_of(c);
+    struct framed_server *srv = g->server;
+    struct framed_call *call = &srv->fresh;
+    call->guest = g;
+    call->body = payload;
+    call->state = CALL_FRESH;
+    count(&srv->requests, 1);
+    srv->config.handler(srv->config.handler_ctx, call);
+    if (call->state == CALL_FRESH && srv->config.replies == FRAMED_REPLIES_ORDERED)
+        framed_guest_fail(g, call, FRAMED_CODE_INTERNAL, "the handler gave no answer");
+    if (call->memory.at != NULL) framed_buf_fini(&call->memory, &srv->loop.pool.alloc);
+}
+
+static void guest_over(struct conn *c, enum framed_status why)
+{
+    struct guest *g = guest_of(c);
+    if (why == FRAMED_TOO_LARGE || why == FRAMED_TRUNCATED) count(&g->server->framing_errors, 1);
+    log_over(g, why);
+    finish_if_done(g);
+}
+
+static void guest_sent(struct conn *c)
+{
+    (void)c;
+}
+
+/* The oldest unanswered call is the first whose deadline passes: they have the same, and came in this order. */
+static const struct framed_call *oldest_unanswered(const struct guest *g)
+{
+    for (const struct framed_place *p = g->calls.first; p != NULL; p = p->next)
+        if (!p->finished) return (const struct framed_call *)(const void *)((const uint8_t *)p - offsetof(struct framed_call, place));
+    return NULL;
+}
+
+static uint64_t guest_due(struct conn *c)
+{
+    const struct framed_call *call = oldest_unanswered(guest_of(c));
+    return call != NULL ? call->due : WHEEL_NEVER;
+}
+
+/* A call has passed its deadline: it fails, and a plain connection cannot say so but by closing (§3.4). */
+static void guest_late(struct conn *c)
+{
+    struct guest *g = guest_of(c);
+    advance(g); /* what has its answer goes first */
+    const struct framed_call *call = oldest_unanswered(g);
+    if (c->closing || call == NULL || call->due > framed_loop_now(&g->server->loop)) return;
+    count(&g->server->failed_calls, 1);
+    log_end(g, FRAMED_LOG_WARNING, "a call failed: DEADLINE_EXCEEDED");
+    framed_conn_deafen(c, FRAMED_CLOSED);
+    drop_later_calls(g);
+    finish_if_done(g);
+    framed_conn_flush(c);
+}
+
+static bool guest_busy(const struct conn *c)
+{
+    return ((const struct guest *)(const void *)c)->calls.count > 0;
+}
+
+static void guest_gone(struct conn *c)
+{
+    struct guest *g = guest_of(c);
+    drop_later_calls(g);
+    unmark_dirty(g);
+    framed_server_guest_free(g);
+}
+
+const struct conn_ops framed_guest_ops = {
+    .willing = guest_willing,
+    .frame = guest_frame,
+    .over = guest_over,
+    .sent = guest_sent,
+    .due = guest_due,
+    .late = guest_late,
+    .busy = guest_busy,
+    .gone = guest_gone,
+};
+
+enum framed_status framed_guest_begin(struct guest *g, intptr_t handle)
+{
+    return framed_conn_accept(&g->conn, &g->server->kind, handle);
+}

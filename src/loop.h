@@ -1,0 +1,63 @@
+/*
+ * loop.h: one thread's turn: wait, complete, take what other threads sent, fire timers. Owns the poller, the timers and the
+ * pool of one worker.
+ */
+#ifndef FRAMED_LOOP_H
+#define FRAMED_LOOP_H
+
+#include "os/os.h"
+#include "pool.h"
+#include "wheel.h"
+
+/* Something another thread hands to the loop; embedded in what is handed. */
+struct letter {
+    struct letter *next;
+    void (*deliver)(struct letter *l);
+};
+
+/* Where letters wait. Outlives the loop as long as somebody may still send; then a letter is delivered at once, on the
+ * sender's thread and under the lock, which also guards the pool from then on. */
+struct inbox {
+    struct os_lock *lock;
+    struct letter *first;
+    struct letter *last;
+    struct os_poller *poller; /* to wake; NULL once closed */
+    const struct framed_allocator *alloc;
+    atomic_bool full; /* a hint, so that an empty inbox costs no lock */
+};
+
+struct loop {
+    struct os_poller *poller;
+    struct wheel wheel;
+    struct pool pool;
+    struct inbox inbox;
+    uint64_t now_ms;
+    bool now_known; /* the clock is read at most once a turn, and only if somebody asks */
+    uintptr_t thread;
+};
+
+enum framed_status framed_loop_init(struct loop *loop, enum framed_wait way, const struct framed_allocator *alloc,
+                                    struct budget *budget);
+
+/* All sockets must be closed and `closed` delivered, all timers cleared. The inbox and the pool stay (framed_loop_fini_rest). */
+void framed_loop_fini(struct loop *loop);
+
+/* The rest: when nobody can send any more. */
+void framed_loop_fini_rest(struct loop *loop);
+
+/* One turn; waits at most wait_ms (OS_FOREVER), less if a timer is due. */
+enum framed_status framed_loop_turn(struct loop *loop, uint64_t wait_ms);
+
+/* Milliseconds, as of this turn; between turns, of the last one until framed_loop_forget_now. */
+uint64_t framed_loop_now(struct loop *loop);
+
+/* The loop was left alone for a while (a client's, between two calls): the clock is to be read again. */
+static inline void framed_loop_forget_now(struct loop *loop)
+{
+    loop->now_known = false;
+}
+
+/* Hands a letter to the loop. From any thread. False: there is no loop any more, and it has been delivered here. */
+bool framed_inbox_send(struct inbox *inbox, struct letter *l);
+
+#endif

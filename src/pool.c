@@ -1,0 +1,244 @@
+/*
+ * pool.c: free lists by size class, a few large blocks kept warm, one budget.
+ * Must not know what the memory is for.
+ * Invariants: a block of n <= 64 KiB has its class's size; a larger one carries its capacity in front; budget->used is what
+ * the parent has given and not got back.
+ *
+ * A large request is given any kept block that is big enough, also a much bigger one: a frame that grows as its bytes come
+ * then moves at most once. Memory so lent was bought by bytes once received, and is bounded by what is kept.
+ */
+#include "pool.h"
+#include "../proto/alloc.h"
+#include "../proto/be.h"
+#include <stdbool.h>
+#include <string.h>
+
+enum {
+    CLASS_LEAST = 64,
+    CLASS_MOST = CLASS_LEAST << (POOL_CLASSES - 1),
+    KEEP_PER_CLASS = 512 << 10,
+    KEEP_LARGE = 9 << 20, /* eight frames of 1 MiB in flight, with their capacities' overhead */
+    FRONT = 16            /* before a large block; keeps it aligned for any object */
+};
+
+struct pool_block {
+    union {
+        struct pool_block *next; /* of a free small block */
+        size_t cap;              /* of a large block, FRONT not counted */
+    } u;
+};
+
+static unsigned class_of(size_t n)
+{
+    unsigned class = 0;
+    while ((size_t)CLASS_LEAST << class < n) class++;
+    return class;
+}
+
+static size_t class_size(unsigned class)
+{
+    return (size_t)CLASS_LEAST << class;
+}
+
+/* ---- the parent, within the budget ---- */
+
+static bool charge(struct budget *b, size_t n)
+{
+    size_t used = atomic_load_explicit(&b->used, memory_order_relaxed);
+    do {
+        if (used > b->limit || n > b->limit - used) return false;
+    } while (!atomic_compare_exchange_weak_explicit(&b->used, &used, used + n, memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
+static void refund(struct budget *b, size_t n)
+{
+    atomic_fetch_sub_explicit(&b->used, n, memory_order_relaxed);
+}
+
+static void *parent_new(struct pool *p, size_t n)
+{
+    if (!charge(p->budget, n)) return NULL;
+    void *at = mem_new(p->parent, n);
+    if (at == NULL) refund(p->budget, n);
+    return at;
+}
+
+static void parent_free(struct pool *p, void *at, size_t n)
+{
+    mem_free(p->parent, at, n);
+    refund(p->budget, n);
+}
+
+static void drop_kept(struct pool *p)
+{
+    for (unsigned c = 0; c < POOL_CLASSES; c++) {
+        while (p->free[c] != NULL) {
+            struct pool_block *b = p->free[c];
+            p->free[c] = b->u.next;
+            parent_free(p, b, class_size(c));
+        }
+        p->free_bytes[c] = 0;
+    }
+    for (unsigned i = 0; i < POOL_LARGE; i++) {
+        if (p->large[i] != NULL) parent_free(p, p->large[i], FRONT + p->large[i]->u.cap);
+        p->large[i] = NULL;
+    }
+    p->large_bytes = 0;
+}
+
+/* What we keep unused must not be the reason to say no. */
+static void *parent_new_hard(struct pool *p, size_t n)
+{
+    void *at = parent_new(p, n);
+    if (at != NULL) return at;
+    drop_kept(p);
+    return parent_new(p, n);
+}
+
+/* ---- small blocks ---- */
+
+static void *small_new(struct pool *p, size_t n)
+{
+    unsigned c = class_of(n);
+    struct pool_block *b = p->free[c];
+    if (b == NULL) return parent_new_hard(p, class_size(c));
+    p->free[c] = b->u.next;
+    p->free_bytes[c] -= class_size(c);
+    return b;
+}
+
+static void small_free(struct pool *p, void *at, size_t n)
+{
+    unsigned c = class_of(n);
+    if (p->free_bytes[c] + class_size(c) > KEEP_PER_CLASS) {
+        parent_free(p, at, class_size(c));
+        return;
+    }
+    struct pool_block *b = at;
+    b->u.next = p->free[c];
+    p->free[c] = b;
+    p->free_bytes[c] += class_size(c);
+}
+
+/* ---- large blocks: the caller's memory begins FRONT bytes behind the block ---- */
+
+static struct pool_block *block_of(void *at)
+{
+    return (struct pool_block *)(void *)((uint8_t *)at - FRONT);
+}
+
+static void *memory_of(struct pool_block *b)
+{
+    return (uint8_t *)b + FRONT;
+}
+
+static void *kept_large(struct pool *p, size_t n)
+{
+    for (unsigned i = 0; i < POOL_LARGE; i++) {
+        struct pool_block *b = p->large[i];
+        if (b == NULL || b->u.cap < n) continue;
+        p->large[i] = NULL;
+        p->large_bytes -= b->u.cap;
+        return memory_of(b);
+    }
+    return NULL;
+}
+
+static void *large_new(struct pool *p, size_t n)
+{
+    void *at = kept_large(p, n);
+    if (at != NULL) return at;
+    if (n > SIZE_MAX - FRONT) return NULL;
+    struct pool_block *b = parent_new_hard(p, FRONT + n);
+    if (b == NULL) return NULL;
+    b->u.cap = n;
+    return memory_of(b);
+}
+
+static void large_free(struct pool *p, void *at)
+{
+    struct pool_block *b = block_of(at);
+    unsigned place = 0;
+    while (place < POOL_LARGE && p->large[place] != NULL) place++;
+    if (place == POOL_LARGE || b->u.cap > KEEP_LARGE || p->large_bytes > KEEP_LARGE - b->u.cap) {
+        parent_free(p, b, FRONT + b->u.cap);
+        return;
+    }
+    p->large[place] = b;
+    p->large_bytes += b->u.cap;
+}
+
+static void *large_resize(struct pool *p, void *at, size_t old_size, size_t n)
+{
+    struct pool_block *b = block_of(at);
+    if (n <= b->u.cap) return at;
+    void *moved = kept_large(p, n);
+    if (moved != NULL) {
+        memcpy(moved, at, old_size);
+        large_free(p, at);
+        return moved;
+    }
+    size_t old_cap = b->u.cap;
+    if (n > SIZE_MAX - FRONT) return NULL;
+    if (!charge(p->budget, n - old_cap)) {
+        drop_kept(p);
+        if (!charge(p->budget, n - old_cap)) return NULL;
+    }
+    b = mem_resize(p->parent, b, FRONT + old_cap, FRONT + n);
+    if (b == NULL) {
+        refund(p->budget, n - old_cap);
+        return NULL;
+    }
+    b->u.cap = n;
+    return memory_of(b);
+}
+
+/* ---- the allocator ---- */
+
+static void *pool_resize(void *ctx, void *at, size_t old_size, size_t n)
+{
+    struct pool *p = ctx;
+    if (n == 0) {
+        if (old_size > CLASS_MOST)
+            large_free(p, at);
+        else if (at != NULL)
+            small_free(p, at, old_size);
+        return NULL;
+    }
+    if (at == NULL) return n > CLASS_MOST ? large_new(p, n) : small_new(p, n);
+    if (old_size > CLASS_MOST && n > CLASS_MOST) return large_resize(p, at, old_size, n);
+    if (old_size <= CLASS_MOST && n <= CLASS_MOST && class_of(old_size) == class_of(n)) return at;
+    void *moved = pool_resize(p, NULL, 0, n);
+    if (moved == NULL) return NULL;
+    memcpy(moved, at, old_size < n ? old_size : n);
+    (void)pool_resize(p, at, old_size, 0);
+    return moved;
+}
+
+void framed_pool_init(struct pool *p, const struct framed_allocator *parent, struct budget *budget)
+{
+    *p = (struct pool){.alloc = {.resize = pool_resize, .ctx = p}, .parent = parent, .budget = budget};
+}
+
+void framed_pool_fini(struct pool *p)
+{
+    drop_kept(p);
+}
+
+void *framed_pool_outside(struct pool *p, size_t n)
+{
+    if (n > SIZE_MAX - FRONT) return NULL;
+    struct pool_block *b = parent_new(p, n > CLASS_MOST ? FRONT + n : class_size(class_of(n)));
+    if (b == NULL || n <= CLASS_MOST) return b;
+    b->u.cap = n;
+    return memory_of(b);
+}
+
+void framed_pool_outside_free(struct pool *p, void *at, size_t n)
+{
+    if (n > CLASS_MOST)
+        parent_free(p, block_of(at), FRONT + block_of(at)->u.cap);
+    else
+        parent_free(p, at, class_size(class_of(n)));
+}

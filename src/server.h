@@ -1,0 +1,129 @@
+/*
+ * server.h: what the server's files know of each other.
+ *   server.c   its life: listening, accepting, draining, counting
+ *   guest.c    one of its connections: requests in, replies out in their order
+ *   call.c     one request in a handler's hands
+ */
+#ifndef FRAMED_SERVER_H
+#define FRAMED_SERVER_H
+
+#include "../proto/ordered.h"
+#include "conn.h"
+#include "hosts.h"
+#include "log.h"
+
+struct guest;
+
+enum call_state {
+    CALL_FRESH,    /* in the handler, not answered */
+    CALL_KEPT,     /* deferred, or answered before its turn: an object of its own */
+    CALL_CONSUMED, /* answered, or failed */
+};
+
+struct framed_call {
+    struct framed_server *server;
+    struct guest *guest;      /* NULL when its connection is gone; the loop's thread only */
+    struct framed_bytes body; /* lent while FRESH, else in `memory` */
+    uint8_t state;
+    bool failed;
+    uint16_t port;
+    uint32_t code;
+    struct framed_place place;
+    struct letter letter;
+    struct framed_buf memory;
+    struct framed_buf reply;    /* the answer: memory of its own, ... */
+    struct framed_bytes answer; /* ... or this part of the body */
+    uint64_t due;
+    atomic_bool over; /* its answer will go nowhere */
+    struct os_host host;
+    char *text; /* why it failed: FAIL_TEXT_SIZE bytes, or NULL */
+    char peer[OS_ADDRESS_TEXT_SIZE];
+};
+
+enum { FAIL_TEXT_SIZE = 257 };
+
+/* One connection of the server. */
+struct guest {
+    struct conn conn; /* first, so that one is the other */
+    struct framed_server *server;
+    struct framed_ordered calls; /* kept, in the order of their requests */
+    struct guest *next;
+    struct guest **link;
+    struct guest *next_dirty; /* has something to flush at the end of the turn; itself: the last */
+    struct host *host;
+    uint32_t waiting; /* bytes of answers before their turn, saturating */
+    uint16_t port;
+    bool logged; /* why it ended has been said */
+};
+
+struct listener {
+    struct os_socket sock; /* first */
+    struct framed_server *server;
+    struct listener *next;
+    struct os_address bound;
+    bool asked;
+    bool adopted; /* somebody else's descriptor: its path is not ours to remove */
+};
+
+struct guest_chunk;
+
+struct framed_server {
+    struct framed_call fresh; /* the call in the handler's hands */
+    struct framed_server_config config;
+    struct loop loop;
+    struct conn_kind kind;
+    struct log log;
+    struct budget budget;
+    struct guest *guests;
+    struct guest *dirty;
+    struct guest *spare; /* slots of the chunks, linked by next */
+    struct guest_chunk *chunks;
+    struct listener *listeners;
+    size_t sockets; /* listeners and guests whose `closed` is to come */
+    struct timer accept_timer;
+    struct timer drain_timer;
+    struct hosts hosts;
+    const struct framed_allocator *alloc;
+    atomic_size_t refs; /* the owner's, and one for each kept call */
+    atomic_bool drain_asked;
+    bool draining;
+    bool drain_late;
+    bool accept_failing;
+    _Atomic uint64_t accepted;
+    _Atomic uint64_t refused;
+    _Atomic uint64_t closed;
+    _Atomic uint64_t requests;
+    _Atomic uint64_t replies;
+    _Atomic uint64_t failed_calls;
+    _Atomic uint64_t framing_errors;
+    _Atomic uint64_t accept_failures;
+    _Atomic uint64_t open_calls; /* kept and unanswered */
+};
+
+/* One turn of the server's loop, waiting at most wait_ms. FRAMED_CLOSED: drained, nothing is left to do. */
+enum framed_status framed_server_turn(struct framed_server *server, uint64_t wait_ms);
+
+/* server.c, for the others */
+struct guest *framed_server_guest_new(struct framed_server *server);
+void framed_server_guest_free(struct guest *g);  /* its `gone` has come; may make accepting go on */
+void framed_server_unref(struct framed_server *server); /* frees it with the last reference */
+
+/* guest.c */
+extern const struct conn_ops framed_guest_ops;
+enum framed_status framed_guest_begin(struct guest *g, intptr_t handle);
+/* An inline answer; the call is the server's fresh one. Consumes it. */
+enum framed_status framed_guest_answer(struct guest *g, struct framed_call *call, struct framed_bytes bytes);
+/* The call fails: nothing further is started, what was asked before is answered, the connection is closed. */
+void framed_guest_fail(struct guest *g, struct framed_call *call, unsigned code, const char *text);
+/* A kept call has its answer. */
+void framed_guest_answered(struct framed_call *call);
+/* Does what was put off to the end of the turn. */
+void framed_guest_flush_dirty(struct framed_server *server);
+
+/* call.c */
+/* Makes an object of the fresh call, with the next place in its guest's order; its body is copied or taken. */
+struct framed_call *framed_call_keep(struct framed_call *fresh);
+/* Frees a kept call; on the loop's thread, or under the lock of a closed inbox. */
+void framed_call_free(struct framed_call *call);
+
+#endif
