@@ -13,6 +13,7 @@
  */
 #include "alloc.h"
 #include "length.h"
+#include <stdbool.h>
 #include <string.h>
 
 enum { NOTHING, CUT, WHOLE };
@@ -22,6 +23,12 @@ void framed_reader_init(struct framed_reader *r, uint32_t max_frame, uint32_t co
 {
     *r = (struct framed_reader){.alloc = alloc, .copy_max = copy_max != 0 ? copy_max : FRAMED_RECEIVE_SIZE};
     framed_scan_init(&r->scan, max_frame);
+}
+
+/* What is left of the loan. */
+static uint32_t lent(const struct framed_reader *r)
+{
+    return (uint32_t)(r->end - r->at);
 }
 
 static void release_own(struct framed_reader *r)
@@ -36,18 +43,9 @@ static void release_own(struct framed_reader *r)
 static enum framed_status fail(struct framed_reader *r, enum framed_status st)
 {
     release_own(r);
-    r->at = NULL;
-    r->left = 0;
+    r->at = r->end = NULL;
     r->ended = (int8_t)st;
     return st;
-}
-
-enum framed_status framed_reader_feed(struct framed_reader *r, uint8_t *at, size_t n)
-{
-    if (r->ended != FRAMED_OK || r->left > 0 || n > LOAN_MOST) return FRAMED_USAGE;
-    r->at = at;
-    r->left = (uint32_t)n;
-    return FRAMED_OK;
 }
 
 /* How much to own for `received` bytes of a frame of `length`: room to grow, but bought with bytes, not with a claim. */
@@ -92,8 +90,7 @@ static enum framed_status collect(struct framed_reader *r, struct framed_bytes d
 /* The loan is used up. What only lived as long goes with it. */
 static void end_loan(struct framed_reader *r)
 {
-    r->at = NULL;
-    r->left = 0;
+    r->at = r->end = NULL;
     if (r->holds != CUT) {
         if (r->own != NULL) release_own(r);
     } else if (r->parked) {
@@ -103,18 +100,26 @@ static void end_loan(struct framed_reader *r)
     r->parked = false;
 }
 
-/* Everything but a whole frame lying ready in the loan. */
-static enum framed_status next_cut(struct framed_reader *r, struct framed_bytes *payload)
+enum framed_status framed_reader_feed(struct framed_reader *r, uint8_t *at, size_t n)
+{
+    if (r->ended != FRAMED_OK || lent(r) > 0 || n > LOAN_MOST) return FRAMED_USAGE;
+    end_loan(r); /* whoever lends again does not need what he lent before */
+    r->at = at;
+    r->end = n > 0 ? at + n : at;
+    return FRAMED_OK;
+}
+
+enum framed_status framed_reader_next_cut(struct framed_reader *r, struct framed_bytes *payload)
 {
     if (r->ended != FRAMED_OK) return (enum framed_status)r->ended;
+    if (r->at == r->end && r->own == NULL) return FRAMED_MORE;
     struct framed_bytes view = {0};
     for (;;) {
-        struct framed_bytes in = {r->at, r->left};
+        struct framed_bytes in = {r->at, lent(r)};
         struct framed_token token;
         enum framed_status st = framed_scan_next(&r->scan, &in, &token);
         if (st < FRAMED_OK) return fail(r, st);
         r->at = (uint8_t *)in.at; /* lent to us as uint8_t *: the const is the scan's promise, not the lender's */
-        r->left = (uint32_t)in.len;
         if (st == FRAMED_MORE) {
             end_loan(r);
             return FRAMED_MORE;
@@ -140,34 +145,27 @@ static enum framed_status next_cut(struct framed_reader *r, struct framed_bytes 
     }
 }
 
-enum framed_status framed_reader_next(struct framed_reader *r, struct framed_bytes *payload)
-{
-    uint32_t len;
-    if (r->scan.state == 0 && length_whole(r->at, r->left, r->scan.max_frame, &len)) {
-        *payload = framed_bytes_of(r->at + FRAMED_LENGTH_SIZE, len);
-        r->at += FRAMED_LENGTH_SIZE + len;
-        r->left -= FRAMED_LENGTH_SIZE + len;
-        return FRAMED_OK;
-    }
-    return next_cut(r, payload);
-}
+/* The symbol for those who do not compile the header's inline one. */
+FRAMED_API extern inline enum framed_status framed_reader_next(struct framed_reader *r, struct framed_bytes *payload);
 
 enum framed_status framed_reader_park(struct framed_reader *r)
 {
     if (r->ended != FRAMED_OK) return (enum framed_status)r->ended;
     if (r->parked) return FRAMED_OK;
-    if (r->left == 0) {
+    uint32_t left = lent(r);
+    if (left == 0) {
         end_loan(r);
         return FRAMED_OK;
     }
     if (r->holds == WHOLE) release_own(r);
-    if (r->left > r->own_cap - r->own_len) {
-        if (r->left > UINT32_MAX - r->own_len) return fail(r, FRAMED_NOMEM);
-        enum framed_status st = resize_own(r, r->own_len + r->left);
+    if (left > r->own_cap - r->own_len) {
+        if (left > UINT32_MAX - r->own_len) return fail(r, FRAMED_NOMEM);
+        enum framed_status st = resize_own(r, r->own_len + left);
         if (st != FRAMED_OK) return fail(r, st);
     }
-    memcpy(r->own + r->own_len, r->at, r->left);
+    memcpy(r->own + r->own_len, r->at, left);
     r->at = r->own + r->own_len;
+    r->end = r->at + left;
     r->parked = true;
     return FRAMED_OK;
 }
@@ -185,7 +183,7 @@ enum framed_status framed_reader_take(struct framed_reader *r, struct framed_byt
 enum framed_status framed_reader_space(struct framed_reader *r, uint8_t **at, size_t *room)
 {
     if (r->ended != FRAMED_OK) return (enum framed_status)r->ended;
-    if (r->left > 0) return FRAMED_USAGE;
+    if (lent(r) > 0) return FRAMED_USAGE;
     /* Copying the rest is cheaper as long as all that was copied of the frame stays within one receive's worth. */
     if (r->holds != CUT || r->scan.left == 0) return FRAMED_MORE;
     if (r->copied <= r->copy_max && r->scan.left <= r->copy_max - r->copied) return FRAMED_MORE;
@@ -195,12 +193,14 @@ enum framed_status framed_reader_space(struct framed_reader *r, uint8_t **at, si
     }
     *at = r->own + r->own_len;
     *room = r->own_cap - r->own_len;
+    if (*room > r->scan.left) *room = r->scan.left; /* a block that could not be shrunk may reach behind the frame */
     return FRAMED_OK;
 }
 
 enum framed_status framed_reader_filled(struct framed_reader *r, size_t n)
 {
-    if (r->ended != FRAMED_OK || r->holds != CUT || n > r->own_cap - r->own_len || n > r->scan.left) return FRAMED_USAGE;
+    if (r->ended != FRAMED_OK || lent(r) > 0 || r->holds != CUT) return FRAMED_USAGE;
+    if (n > r->own_cap - r->own_len || n > r->scan.left) return FRAMED_USAGE;
     if (n == 0) return FRAMED_OK;
     struct framed_bytes in = {r->own + r->own_len, n};
     struct framed_token token;
@@ -212,14 +212,14 @@ enum framed_status framed_reader_filled(struct framed_reader *r, size_t n)
 enum framed_status framed_reader_end(struct framed_reader *r)
 {
     if (r->ended != FRAMED_OK) return (enum framed_status)r->ended;
-    if (r->left > 0) return FRAMED_USAGE;
+    if (lent(r) > 0) return FRAMED_USAGE;
     return fail(r, framed_scan_end(&r->scan));
 }
 
 size_t framed_reader_held(const struct framed_reader *r)
 {
     if (r->ended != FRAMED_OK) return 0;
-    return (size_t)r->left + r->scan.state + (r->holds == CUT ? r->own_len : 0);
+    return (size_t)lent(r) + r->scan.state + (r->holds == CUT ? r->own_len : 0);
 }
 
 uint32_t framed_reader_claimed(const struct framed_reader *r)
@@ -230,5 +230,5 @@ uint32_t framed_reader_claimed(const struct framed_reader *r)
 void framed_reader_fini(struct framed_reader *r)
 {
     release_own(r);
-    r->left = 0;
+    r->at = r->end = NULL;
 }

@@ -11,7 +11,7 @@
  *   FAILED           anything                    TOO_LARGE
  */
 #include "length.h"
-#include <string.h>
+#include <stdbool.h>
 
 enum { PAYLOAD = 4, FAILED = 5 };
 

@@ -73,7 +73,9 @@ static uint8_t *place(struct framed_writer *w, size_t n, struct framed_piece **f
 {
     *fresh = NULL;
     if (tail_has_room(w, n)) return w->tail->at + w->tail->len;
-    size_t total = w->unsent < CHUNK_LEAST ? CHUNK_LEAST : w->unsent > CHUNK_MOST ? CHUNK_MOST : w->unsent;
+    /* A run of copies gets larger pieces the more waits; a copy that lies between other pieces will not be added to. */
+    size_t total = CHUNK_LEAST;
+    if (w->tail != NULL && w->tail->kind == COPIED && w->unsent > CHUNK_LEAST) total = w->unsent < CHUNK_MOST ? w->unsent : CHUNK_MOST;
     size_t room = total - sizeof(struct framed_piece);
     *fresh = piece_new(w, COPIED, n > room ? n : room);
     return *fresh != NULL ? (*fresh)->room : NULL;
@@ -133,30 +135,28 @@ enum framed_status framed_writer_in_place(struct framed_writer *w, uint8_t *payl
 
 enum framed_status framed_writer_take(struct framed_writer *w, struct framed_buf *buf, struct framed_bytes payload, uint32_t max)
 {
-    if (!allowed(payload.len, max)) return FRAMED_TOO_LARGE;
-    struct framed_piece *body = NULL;
-    if (payload.len > 0) {
-        body = piece_new(w, TAKEN, 0);
-        if (body == NULL) return FRAMED_NOMEM;
+    if (payload.len <= SMALL) { /* cheaper copied than as a piece of its own */
+        enum framed_status st = framed_writer_copy(w, payload, max);
+        if (st == FRAMED_OK) framed_buf_fini(buf, w->alloc);
+        return st;
     }
+    if (!allowed(payload.len, max)) return FRAMED_TOO_LARGE;
+    struct framed_piece *body = piece_new(w, TAKEN, 0);
+    if (body == NULL) return FRAMED_NOMEM;
     struct framed_piece *fresh;
     uint8_t *word = place(w, FRAMED_LENGTH_SIZE, &fresh);
     if (word == NULL) {
-        if (body != NULL) mem_free(w->alloc, body, sizeof *body);
+        mem_free(w->alloc, body, sizeof *body);
         return FRAMED_NOMEM;
     }
     be32_put(word, (uint32_t)payload.len);
     placed(w, fresh, FRAMED_LENGTH_SIZE);
-    if (body != NULL) {
-        body->at = buf->at + (payload.at - buf->at);
-        body->len = payload.len;
-        body->mem = buf->at;
-        body->cap = buf->cap;
-        push(w, body);
-        *buf = (struct framed_buf){0};
-    } else {
-        framed_buf_fini(buf, w->alloc);
-    }
+    body->at = buf->at + (payload.at - buf->at);
+    body->len = payload.len;
+    body->mem = buf->at;
+    body->cap = buf->cap;
+    push(w, body);
+    *buf = (struct framed_buf){0};
     return FRAMED_OK;
 }
 

@@ -15,7 +15,8 @@ enum { VIEWS = 16, VIEWS_AT_ONCE = 64, SEND_UNIT = 64 << 10 };
 struct conn_io {
     struct framed_reader reader;
     struct framed_writer writer;
-    uint8_t *loan; /* where the bytes now lent to the reader begin; NULL when nothing is */
+    uint8_t *loan; /* the bytes now lent to the reader; NULL when none are */
+    size_t loan_len;
     uint64_t frame_since;
     uint64_t send_since; /* the last time that SEND_UNIT bytes had left; 0: nothing waits */
     size_t send_taken;   /* since then */
@@ -108,6 +109,12 @@ void framed_conn_why(const struct conn *c, enum framed_status why, char *text, s
                    (unsigned long)c->kind->max_frame, hint != NULL ? "; this looks like " : "", hint != NULL ? hint : "");
 }
 
+/* Has been received and not been taken yet. */
+static bool waits(const struct conn_io *io)
+{
+    return io->reader.at != io->reader.end;
+}
+
 /* ---- deadlines ---- */
 
 static uint64_t after(uint64_t since, uint64_t ms)
@@ -127,7 +134,7 @@ static bool willing(struct conn *c)
 
 static bool frame_unfinished(const struct conn *c)
 {
-    return c->in == IN_OPEN && !c->drained && c->io != NULL && c->io->reader.left == 0 && framed_reader_held(&c->io->reader) > 0;
+    return c->in == IN_OPEN && !c->drained && c->io != NULL && !waits(c->io) && framed_reader_held(&c->io->reader) > 0;
 }
 
 static uint64_t frame_due(struct conn *c)
@@ -184,10 +191,14 @@ static void timer_fired(struct timer *t)
         return;
     }
     c->late = frame_due(c) <= now ? LATE_FRAME : send_due(c) <= now ? LATE_SEND : idle_due(c) <= now ? LATE_IDLE : LATE_NOT;
-    if (c->late != LATE_NOT) {
-        count(&c->kind->deadlines, 1);
-        framed_conn_break(c, FRAMED_TIMEOUT);
+    if (c->late != LATE_NOT) count(&c->kind->deadlines, 1);
+    if (c->late == LATE_SEND) {
+        framed_conn_break(c, FRAMED_TIMEOUT); /* who takes nothing will not read an orderly end either */
         return;
+    }
+    if (c->late != LATE_NOT) {
+        framed_conn_deafen(c, FRAMED_TIMEOUT);
+        if (c->closing) return;
     }
     if (c->kind->ops->due(c) <= now) c->kind->ops->late(c);
     watch(c);
@@ -328,7 +339,7 @@ bool framed_conn_in_place(const struct conn *c, struct framed_bytes payload, str
     const struct conn_io *io = c->io;
     uintptr_t loan = (uintptr_t)io->loan;
     uintptr_t frame = (uintptr_t)payload.at;
-    if (loan == 0 || frame < loan || frame - loan > FRAMED_RECEIVE_SIZE) return false; /* parked, or in memory of its own */
+    if (loan == 0 || frame < loan || frame - loan >= io->loan_len) return false; /* parked, or in memory of its own */
     return (uintptr_t)part.at - loan >= FRAMED_LENGTH_SIZE;
 }
 
@@ -359,7 +370,7 @@ static enum framed_status give_back(struct conn *c)
 {
     struct conn_io *io = c->io;
     if (io->loan == NULL) return FRAMED_OK;
-    if (c->kind->inbox != NULL && io->reader.left > 0) return FRAMED_OK; /* the owner's memory: it stays */
+    if (c->kind->inbox != NULL && waits(io)) return FRAMED_OK; /* the owner's memory: it stays */
     io->loan = NULL;
     enum framed_status st = c->in == IN_OPEN ? framed_reader_park(&io->reader) : FRAMED_OK;
     return st == FRAMED_OK ? framed_writer_keep(&io->writer) : st;
@@ -376,7 +387,7 @@ static enum framed_status ask_for_more(struct conn *c)
     uint8_t *at = c->kind->inbox;
     size_t room = at != NULL ? FRAMED_RECEIVE_SIZE : 0;
     if (c->io != NULL) {
-        if (c->io->reader.left > 0) return FRAMED_OK;
+        if (waits(c->io)) return FRAMED_OK;
         enum framed_status st = framed_reader_space(&c->io->reader, &at, &room);
         if (st < FRAMED_OK) return st;
     }
@@ -390,7 +401,7 @@ static void pump(struct conn *c)
     for (;;) {
         if (c->io != NULL) take_frames(c);
         framed_conn_flush(c);
-        bool again = !c->closing && c->io != NULL && c->io->reader.left > 0 && willing(c);
+        bool again = !c->closing && c->io != NULL && waits(c->io) && willing(c);
         if (!again) break;
     }
     c->pumping = false;
@@ -455,6 +466,7 @@ static void sock_received(struct os_socket *s, enum framed_status st, uint8_t *a
     if (framed_reader_held(&io->reader) == 0) io->frame_since = c->quiet_since;
     bool direct = io->reader.own != NULL && at >= io->reader.own && at < io->reader.own + io->reader.own_cap;
     io->loan = direct ? NULL : at;
+    io->loan_len = n;
     st = direct ? framed_reader_filled(&io->reader, n) : framed_reader_feed(&io->reader, at, n);
     check(st == FRAMED_OK);
     pump(c);
@@ -531,6 +543,6 @@ void framed_conn_drain(struct conn *c)
     if (c->closing || c->in != IN_OPEN || c->drained) return;
     c->drained = true;
     framed_os_receive_stop(&c->sock);
-    if (c->io == NULL || c->io->reader.left == 0) framed_conn_deafen(c, FRAMED_CLOSED);
+    if (c->io == NULL || !waits(c->io)) framed_conn_deafen(c, FRAMED_CLOSED);
     framed_conn_resume(c);
 }

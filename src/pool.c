@@ -169,27 +169,42 @@ static void large_free(struct pool *p, void *at)
     p->large_bytes += b->u.cap;
 }
 
-static void *large_resize(struct pool *p, void *at, size_t old_size, size_t n)
+/* ---- growing ---- */
+
+/* Lets the parent resize a block, front included, to `n` bytes; the budget knows. */
+static struct pool_block *parent_resize(struct pool *p, struct pool_block *b, size_t old_size, size_t n)
 {
-    struct pool_block *b = block_of(at);
-    if (n <= b->u.cap) return at;
-    void *moved = kept_large(p, n);
-    if (moved != NULL) {
-        memcpy(moved, at, old_size);
-        large_free(p, at);
-        return moved;
-    }
-    size_t old_cap = b->u.cap;
-    if (n > SIZE_MAX - FRONT) return NULL;
-    if (!charge(p->budget, n - old_cap)) {
+    if (!charge(p->budget, n - old_size)) {
         drop_kept(p);
-        if (!charge(p->budget, n - old_cap)) return NULL;
+        if (!charge(p->budget, n - old_size)) return NULL;
     }
-    b = mem_resize(p->parent, b, FRONT + old_cap, FRONT + n);
-    if (b == NULL) {
-        refund(p->budget, n - old_cap);
-        return NULL;
-    }
+    struct pool_block *moved = mem_resize(p->parent, b, old_size, n);
+    if (moved == NULL) refund(p->budget, n - old_size);
+    return moved;
+}
+
+/* A kept block that n bytes fit into, without asking the parent. */
+static void *kept(struct pool *p, size_t n)
+{
+    if (n > CLASS_MOST) return kept_large(p, n);
+    return p->free[class_of(n)] != NULL ? small_new(p, n) : NULL;
+}
+
+static void *large_grow(struct pool *p, void *at, size_t n)
+{
+    struct pool_block *b = parent_resize(p, block_of(at), FRONT + block_of(at)->u.cap, FRONT + n);
+    if (b == NULL) return NULL;
+    b->u.cap = n;
+    return memory_of(b);
+}
+
+/* The block itself grows, and is kept nowhere in its old size: what is held stays what is used. */
+static void *small_grow(struct pool *p, void *at, size_t old_size, size_t n)
+{
+    bool large = n > CLASS_MOST;
+    struct pool_block *b = parent_resize(p, at, class_size(class_of(old_size)), large ? FRONT + n : class_size(class_of(n)));
+    if (b == NULL || !large) return b;
+    memmove(memory_of(b), b, old_size);
     b->u.cap = n;
     return memory_of(b);
 }
@@ -207,9 +222,12 @@ static void *pool_resize(void *ctx, void *at, size_t old_size, size_t n)
         return NULL;
     }
     if (at == NULL) return n > CLASS_MOST ? large_new(p, n) : small_new(p, n);
-    if (old_size > CLASS_MOST && n > CLASS_MOST) return large_resize(p, at, old_size, n);
-    if (old_size <= CLASS_MOST && n <= CLASS_MOST && class_of(old_size) == class_of(n)) return at;
-    void *moved = pool_resize(p, NULL, 0, n);
+    bool was_large = old_size > CLASS_MOST;
+    if (was_large && n > CLASS_MOST && n <= block_of(at)->u.cap) return at;
+    if (!was_large && n <= CLASS_MOST && class_of(old_size) == class_of(n)) return at;
+    void *moved = kept(p, n);
+    if (moved == NULL && n > old_size) return was_large ? large_grow(p, at, n) : small_grow(p, at, old_size, n);
+    if (moved == NULL) moved = small_new(p, n); /* shrinking */
     if (moved == NULL) return NULL;
     memcpy(moved, at, old_size < n ? old_size : n);
     (void)pool_resize(p, at, old_size, 0);

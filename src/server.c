@@ -11,7 +11,10 @@
 #include "address.h"
 #include <string.h>
 
-enum { GUESTS_PER_CHUNK = 64, ACCEPT_PAUSE_MS = 100, KEEPALIVE_GIVE_UP_MS = 30000 };
+enum { CHUNK_SIZE = 16 << 10, ACCEPT_PAUSE_MS = 100, KEEPALIVE_GIVE_UP_MS = 30000 };
+
+/* As many as fit into a block of the pool. */
+enum { GUESTS_PER_CHUNK = (CHUNK_SIZE - sizeof(void *)) / sizeof(struct guest) };
 
 struct guest_chunk {
     struct guest_chunk *next;
@@ -127,8 +130,8 @@ static void accept_more(struct framed_server *srv)
 static void accept_failed(struct framed_server *srv, enum framed_status st)
 {
     count(&srv->accept_failures, 1);
-    if (!srv->accept_failing) framed_log(&srv->log, FRAMED_LOG_WARNING, "accepting failed: %s; trying again", framed_status_text(st));
-    srv->accept_failing = true;
+    if (!srv->accept_failed) framed_log(&srv->log, FRAMED_LOG_WARNING, "accepting failed: %s; trying again", framed_status_text(st));
+    srv->accept_failing = srv->accept_failed = true;
     framed_wheel_set(&srv->loop.wheel, &srv->accept_timer, framed_loop_now(&srv->loop) + ACCEPT_PAUSE_MS);
 }
 
@@ -182,6 +185,7 @@ static void listener_accepted(struct os_socket *s, enum framed_status st, intptr
         accept_failed(srv, st);
         return;
     }
+    srv->accept_failed = false;
     count(&srv->accepted, 1);
     st = welcome(srv, handle, peer);
     if (st != FRAMED_OK) {

@@ -88,7 +88,8 @@ struct framed_server {
     atomic_bool drain_asked;
     bool draining;
     bool drain_late;
-    bool accept_failing;
+    bool accept_failing; /* since the last attempt ... */
+    bool accept_failed;  /* ... and since the last success */
     _Atomic uint64_t accepted;
     _Atomic uint64_t refused;
     _Atomic uint64_t closed;

@@ -25,7 +25,7 @@ enum framed_status framed_os_resolve(const char *host, const char *port, bool pa
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = passive ? AI_PASSIVE : 0};
     struct addrinfo *list = NULL;
-    int error = getaddrinfo(host, port, &hints, &list);
+    int error = getaddrinfo(host[0] != '\0' ? host : NULL, port, &hints, &list);
     if (error == EAI_MEMORY) return FRAMED_NOMEM;
     if (error == EAI_SYSTEM) return framed_os_classify(errno);
     if (error != 0) return FRAMED_NOT_FOUND;

@@ -1,0 +1,54 @@
+/*
+ * output.h: how replies are written: as text, hex, bytes, frames or JSON lines. Knows neither sockets nor descriptors; what is
+ * ready goes to a sink.
+ */
+#ifndef FRAMED_CLI_OUTPUT_H
+#define FRAMED_CLI_OUTPUT_H
+
+#include <framed/base.h>
+#include <stdbool.h>
+
+enum cli_format {
+    FORMAT_TEXT,   /* escaped, a line each */
+    FORMAT_HEX,    /* two digits a byte, a line each */
+    FORMAT_RAW,    /* the bytes alone */
+    FORMAT_FRAMED, /* length word and bytes */
+    FORMAT_JSON,   /* an object a line */
+    FORMAT_LINE,   /* the bytes and a newline */
+    FORMAT_NUL     /* the bytes and a zero byte */
+};
+
+/* Takes all n bytes. FRAMED_CLOSED: nobody reads them any more. FRAMED_OS: it failed. */
+typedef enum framed_status cli_sink_fn(void *ctx, const uint8_t *at, size_t n);
+
+struct cli_output {
+    enum cli_format format;
+    cli_sink_fn *sink;
+    void *ctx;
+    enum framed_status status; /* the first failure of the sink; then nothing more is written */
+    size_t len;
+    uint8_t at[16 << 10];
+};
+
+/* How one message ended. */
+struct cli_result {
+    uint64_t seq;        /* number of the message, from 1 */
+    const char *outcome; /* "reply", "message", "not_executed", "maybe_executed" */
+    const char *error;   /* why there is no payload; NULL: there is one */
+    struct framed_bytes payload;
+    bool timed;
+    uint64_t rtt_ns; /* when timed */
+};
+
+void framed_output_init(struct cli_output *out, enum cli_format format, cli_sink_fn *sink, void *ctx);
+
+/* Writes one result; those without payload only as JSON. May be held back until the next flush. Returns out->status. */
+enum framed_status framed_output_result(struct cli_output *out, const struct cli_result *result);
+
+/* Everything written so far reaches the sink. Returns out->status. */
+enum framed_status framed_output_flush(struct cli_output *out);
+
+/* Length of the valid UTF-8 sequence (RFC 3629) that begins at `at`, of which n > 0 bytes are there; 0: there is none. */
+size_t framed_utf8_sequence(const uint8_t *at, size_t n);
+
+#endif
