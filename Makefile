@@ -77,6 +77,8 @@ FORCE:
 
 -include $(shell find $(BUILD)/obj $(BUILD)/pic -name '*.d' 2>/dev/null)
 
+$(BUILD)/obj/tests/%: CPPFLAGS += -Itests/support -Isrc/cli
+
 # ---- products ----
 
 $(BUILD)/libframed.a: $(LIB_OBJ)
@@ -106,8 +108,6 @@ $(BUILD)/tests/words: $(BUILD)/obj/tests/unit/words.o $(call obj,$(PROTO))
 	@mkdir -p $(@D)
 	$(LINK) -o $@ $^
 
-$(BUILD)/tests/drive: $(BUILD)/obj/tests/support/drive_main.o $(LIB_OBJ)
-
 tests: $(TESTS)
 
 test-deps:
@@ -123,7 +123,7 @@ demo: $(BUILD)/framed $(BUILD)/bench/loadgen
 check:
 	@BUILD=$(BUILD) tests/check.sh
 
-layers:
+layers: all
 	@BUILD=$(BUILD) CC='$(CC)' AR='$(AR)' tests/layers.sh
 
 # ---- bench ----

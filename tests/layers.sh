@@ -1,0 +1,86 @@
+#!/bin/sh
+# make layers: proves what the house promises.
+#   1. proto/ builds with only include/ and proto/ on the include path, and needs nothing from outside but mem*.
+#   2. Nothing outside src/os and the tool's host files includes a header of an operating system.
+#   3. Nothing in src/os includes anything of the protocol but the contract's own headers.
+#   4. The tool uses public headers, its own, os.h and loop.h.
+#   5. Every public header compiles alone, as C11 and as C++17.
+#   6. The libraries export framed_ names and nothing else.
+set -u
+build=${BUILD:-build}
+cc=${CC:-cc}
+dir=$build/layers
+failed=0
+rm -rf "$dir"
+mkdir -p "$dir"
+
+bad() {
+    failed=$((failed + 1))
+    echo "layers: $*" >&2
+}
+
+for f in proto/*.c; do
+    $cc -std=c11 -O2 -ffreestanding -Iinclude -Iproto -c "$f" -o "$dir/$(basename "$f" .c).o" || bad "$f does not build by itself"
+done
+undefined=$(nm -u "$dir"/*.o | sed -n 's/^ *U //p' | sort -u)
+defined=$(nm --defined-only "$dir"/*.o | awk 'NF == 3 {print $3}' | sort -u)
+for s in $undefined; do
+    case $s in
+    memcpy | memmove | memset | memcmp | __stack_chk_fail | _GLOBAL_OFFSET_TABLE_) ;;
+    *) echo "$defined" | grep -qx "$s" || bad "proto/ needs $s from outside" ;;
+    esac
+done
+for h in $(sed -n 's/^ *# *include *<\([^>]*\)>.*/\1/p' proto/*.[ch] | sort -u); do
+    case $h in
+    stddef.h | stdint.h | stdbool.h | string.h | limits.h | framed/base.h | framed/frame.h) ;;
+    *) bad "proto/ includes <$h>" ;;
+    esac
+done
+
+free='assert.h|stddef.h|stdint.h|stdbool.h|stdarg.h|stdatomic.h|string.h|limits.h|stdio.h|stdlib.h|inttypes.h|errno.h|signal.h|time.h|math.h|locale.h'
+for f in src/*.[ch] src/cli/*.[ch]; do
+    case $f in src/cli/host*) continue ;; esac
+    for h in $(sed -n 's/^ *# *include *<\([^>]*\)>.*/\1/p' "$f"); do
+        echo "$h" | grep -qE "^(framed/.*|$free)\$" || bad "$f includes <$h>, which is for src/os"
+    done
+    case $f in
+    src/cli/*) ;;
+    *) grep -nE '# *include *<(errno|time|signal)\.h>' "$f" && bad "$f has errno, time or signals of its own" ;;
+    esac
+    grep -nE '_WIN32|__linux__|__APPLE__' "$f" && bad "$f knows its platform"
+done
+for f in src/os/*.[ch]; do
+    for h in $(sed -n 's/^ *# *include *"\([^"]*\)".*/\1/p' "$f"); do
+        case $h in
+        os.h | os_posix.h | */proto/alloc.h | */proto/be.h) ;;
+        *) bad "$f includes \"$h\"" ;;
+        esac
+    done
+done
+for f in src/cli/*.[ch]; do
+    for h in $(sed -n 's/^ *# *include *"\([^"]*\)".*/\1/p' "$f"); do
+        case $h in
+        os.h | os/os.h | ../os/os.h | loop.h | ../loop.h) ;;
+        *) [ -e "src/cli/$h" ] || bad "$f includes \"$h\"" ;;
+        esac
+    done
+done
+
+for h in include/framed/*.h; do
+    name=${h#include/}
+    echo "#include <$name>" >"$dir/alone.c"
+    $cc -std=c11 -Wall -Wextra -Wpedantic -Werror -Iinclude -c "$dir/alone.c" -o "$dir/alone.o" || bad "$name does not compile alone as C11"
+    if command -v c++ >/dev/null 2>&1; then
+        c++ -x c++ -std=c++17 -Wall -Wextra -Wpedantic -Werror -Iinclude -c "$dir/alone.c" -o "$dir/alone.o" || bad "$name does not compile alone as C++17"
+    else
+        bad "no C++ compiler: $name was not tried as C++17"
+    fi
+done
+
+foreign=$(nm --defined-only -g "$build/libframed.a" | awk 'NF == 3 {print $3}' | grep -v '^framed_' | sort -u)
+[ -z "$foreign" ] || bad "libframed.a defines $foreign"
+inner=$(nm -D --defined-only "$build/libframed.so.0" | awk 'NF == 3 {print $3}' | grep -E '^framed_(os|loop|pool|wheel|conn|guest|inbox|hosts|log|ordered|address)_' | sort -u)
+[ -z "$inner" ] || bad "libframed.so.0 exports $inner"
+
+[ "$failed" -eq 0 ] && echo "layers: proto computes, src/os acts, headers stand alone"
+[ "$failed" -eq 0 ]

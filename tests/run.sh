@@ -1,0 +1,52 @@
+#!/bin/sh
+# Runs every test program in $BUILD/tests and every Python test in tests/tool, one line each; ends with "N passed, N failed".
+# With RUN_ONLY=c only the former.
+set -u
+build=${BUILD:-build}
+python=${PYTHON:-python3}
+log=$build/tests/log
+passed=0
+failed=0
+mkdir -p "$log"
+
+# NAME STATUS PASSED FAILED LOGFILE
+report() {
+    passed=$((passed + $3))
+    failed=$((failed + $4))
+    # A program that died, or ran nothing, has failed whatever it printed.
+    if [ "$2" -ne 0 ] && [ "$4" -eq 0 ] || [ $(($3 + $4)) -eq 0 ]; then
+        failed=$((failed + 1))
+        set -- "$1" "$2" "$3" 1 "$5"
+    fi
+    printf '%-28s %4d passed' "$1" "$3"
+    if [ "$4" -gt 0 ]; then
+        printf ', %d FAILED (status %d)\n' "$4" "$2"
+        tail -n 60 "$5"
+    else
+        printf '\n'
+    fi
+}
+
+for program in "$build"/tests/test_*; do
+    [ -x "$program" ] || continue
+    name=$(basename "$program")
+    timeout -k 5 "${TEST_SECONDS:-300}" "$program" >"$log/$name" 2>&1
+    status=$?
+    p=$(grep -c '^\[       OK \]' "$log/$name")
+    f=$(grep -c '^\[  FAILED  \] [a-z]' "$log/$name")
+    report "$name" "$status" "$p" "$f" "$log/$name"
+done
+
+if [ "${RUN_ONLY:-}" != c ]; then
+    for script in tests/tool/test_*.py; do
+        name=$(basename "$script" .py)
+        FRAMED=$build/framed timeout -k 5 "${TEST_SECONDS:-300}" "$python" -B "$script" -v >"$log/$name" 2>&1
+        status=$?
+        p=$(grep -c ' \.\.\. ok$' "$log/$name")
+        f=$(grep -cE ' \.\.\. (FAIL|ERROR)$' "$log/$name")
+        report "tool/$name" "$status" "$p" "$f" "$log/$name"
+    done
+fi
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
