@@ -58,15 +58,20 @@ help:
 	@echo 'make install   PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make format    clang-format over everything      make clean'
 
+# Says what it does in a word; V=1 shows the commands.
+ifneq ($(V),1)
+SAY = @echo '  $(1)  $@';
+endif
+
 # ---- objects ----
 
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(COMPILE) -c $< -o $@
+	$(call SAY,CC )$(COMPILE) -c $< -o $@
 
 $(BUILD)/pic/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(COMPILE) -fPIC -c $< -o $@
+	$(call SAY,CC )$(COMPILE) -fPIC -c $< -o $@
 
 # Rebuilds what was built otherwise when the compiler or the flags change.
 $(BUILD)/flags: FORCE
@@ -83,30 +88,30 @@ $(BUILD)/obj/tests/%: CPPFLAGS += -Itests/support -Isrc/cli
 
 $(BUILD)/libframed.a: $(LIB_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call SAY,AR )$(AR) rcs $@ $^
 
 $(BUILD)/$(SONAME): $(PIC_OBJ)
-	$(LINK) -shared -Wl,-soname,$(SONAME) -o $@ $^
+	$(call SAY,LD )$(LINK) -shared -Wl,-soname,$(SONAME) -o $@ $^
 
 $(BUILD)/libframed.so: $(BUILD)/$(SONAME)
 	ln -sf $(SONAME) $@
 
 $(BUILD)/framed: $(CLI_OBJ) $(BUILD)/libframed.a
-	$(LINK) -o $@ $^
+	$(call SAY,LD )$(LINK) -o $@ $^
 
 # ---- tests ----
 
 $(BUILD)/tests/test_sim%: $(BUILD)/obj/tests/sim/test_sim%.o $(call obj,$(SUPPORT) tests/support/sim.c $(PROTO) $(SRC))
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $^ -lcmocka
+	$(call SAY,LD )$(LINK) -o $@ $^ -lcmocka
 
 $(BUILD)/tests/test_%: $(BUILD)/obj/tests/unit/test_%.o $(call obj,$(SUPPORT)) $(LIB_OBJ) $(CLI_UNIT)
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $^ -lcmocka
+	$(call SAY,LD )$(LINK) -o $@ $^ -lcmocka
 
 $(BUILD)/tests/words: $(BUILD)/obj/tests/unit/words.o $(call obj,$(PROTO))
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $^
+	$(call SAY,LD )$(LINK) -o $@ $^
 
 tests: $(TESTS)
 
@@ -130,7 +135,7 @@ layers: all
 
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(call obj,bench/load.c) $(BUILD)/libframed.a
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $^
+	$(call SAY,LD )$(LINK) -o $@ $^
 
 bench: all $(BENCHES)
 	@$(BUILD)/bench/bench all $(BUILD)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs every test program in $BUILD/tests and every Python test in tests/tool, one line each; ends with "N passed, N failed".
-# With RUN_ONLY=c only the former.
+# RUN_ONLY=c or RUN_ONLY=tool: only these.
 set -u
 build=${BUILD:-build}
 python=${PYTHON:-python3}
@@ -28,7 +28,7 @@ report() {
 }
 
 for program in "$build"/tests/test_*; do
-    [ -x "$program" ] || continue
+    [ "${RUN_ONLY:-}" != tool ] && [ -x "$program" ] || continue
     name=$(basename "$program")
     timeout -k 5 "${TEST_SECONDS:-300}" "$program" >"$log/$name" 2>&1
     status=$?
@@ -40,7 +40,7 @@ done
 if [ "${RUN_ONLY:-}" != c ]; then
     for script in tests/tool/test_*.py; do
         name=$(basename "$script" .py)
-        FRAMED=$build/framed timeout -k 5 "${TEST_SECONDS:-300}" "$python" -B "$script" -v >"$log/$name" 2>&1
+        FRAMED=$build/framed BUILD=$build timeout -k 5 "${TEST_SECONDS:-300}" "$python" -B "$script" -v >"$log/$name" 2>&1
         status=$?
         p=$(grep -c ' \.\.\. ok$' "$log/$name")
         f=$(grep -cE ' \.\.\. (FAIL|ERROR)$' "$log/$name")

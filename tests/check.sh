@@ -1,0 +1,98 @@
+#!/bin/bash
+# make check: the slow checks, each a stage with a log of its own in $BUILD/check. Ends with "N passed, N failed" (stages).
+# ONLY="asan layers" runs just these.
+set -u
+build=${BUILD:-build}
+log=$build/check
+mkdir -p "$log"
+passed=0
+failed=0
+jobs=$(nproc 2>/dev/null || echo 2)
+sanitize='-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all'
+
+stage() {
+    local name=$1 began=$SECONDS
+    shift
+    if [ -n "${ONLY:-}" ] && ! grep -qw -- "$name" <<<"$ONLY"; then return; fi
+    if "$@" >"$log/$name.log" 2>&1; then
+        passed=$((passed + 1))
+        printf 'ok      %-10s %4d s  %s\n' "$name" $((SECONDS - began)) "$(tail -n 1 "$log/$name.log")"
+    else
+        failed=$((failed + 1))
+        printf 'FAILED  %-10s %4d s  %s\n' "$name" $((SECONDS - began)) "$log/$name.log:"
+        tail -n 80 "$log/$name.log"
+    fi
+}
+
+# Everything again with another compiler, every warning an error.
+clang_build() {
+    tests/deps.sh clang=clang || return 1
+    make -j"$jobs" BUILD="$build/clang" CC=clang WERROR=1 all tests && make -j"$jobs" BUILD="$build/gcc" CC=gcc WERROR=1 all tests &&
+        BUILD=$build/clang tests/run.sh
+}
+
+asan() {
+    make -j"$jobs" BUILD="$build/asan" CC=gcc CFLAGS="$sanitize -fsanitize=address,undefined" all tests &&
+        BUILD=$build/asan ASAN_OPTIONS=detect_stack_use_after_return=1 tests/run.sh
+}
+
+# Where threads are: the server's inbox, and what other threads may do.
+tsan() {
+    make -j"$jobs" BUILD="$build/tsan" CC=gcc CFLAGS="$sanitize -fsanitize=thread" all tests || return 1
+    rm -rf "$build/tsan/some"
+    mkdir -p "$build/tsan/some/tests"
+    ln "$build"/tsan/tests/test_net* "$build"/tsan/tests/test_os "$build/tsan/some/tests/" || return 1
+    RUN_ONLY=c BUILD=$build/tsan/some TSAN_OPTIONS=halt_on_error=1 tests/run.sh
+}
+
+# The tool once more, waiting with poll instead of epoll.
+poll_way() {
+    make -j"$jobs" BUILD="$build" all && FRAMED_SERVE_OPTIONS='--wait poll' RUN_ONLY=tool BUILD=$build tests/run.sh
+}
+
+layers() {
+    tests/deps.sh g++=c++ && make BUILD="$build" layers
+}
+
+format() {
+    tests/deps.sh clang-format=clang-format || return 1
+    clang-format --dry-run -Werror $(git ls-files '*.c' '*.h') && echo "format: $(git ls-files '*.c' '*.h' | wc -l) files"
+}
+
+lint() {
+    tests/deps.sh cppcheck=cppcheck clang-tidy=clang-tidy || return 1
+    cppcheck --quiet --std=c11 --enable=warning,portability,performance --inline-suppr --error-exitcode=1 \
+        --suppress=missingIncludeSystem -Iinclude -Iproto -Isrc -Isrc/os proto src -i src/os/os_win.c || return 1
+    clang-tidy --quiet --warnings-as-errors='*' proto/*.c src/*.c src/os/os_posix*.c src/cli/*.c -- \
+        -std=c11 -Iinclude -Iproto -Isrc -Isrc/os -Isrc/cli 2>&1 | grep -vE 'warnings? (generated|treated)|Suppressed|Use -header-filter' >"$log/tidy"
+    cat "$log/tidy"
+    ! grep -qE 'error:|warning:' "$log/tidy" && echo "lint: cppcheck and clang-tidy have nothing to say"
+}
+
+# Every one of the 2^32 length words.
+words() {
+    make -j"$jobs" BUILD="$build" "$build/tests/words" && "$build/tests/words"
+}
+
+# Byte by byte costs as much a byte for 16 MiB as for 1 KiB: instructions counted.
+linear() {
+    tests/deps.sh valgrind=valgrind && BUILD=$build tests/linear.sh
+}
+
+wine() {
+    tests/win/run.sh "$build/windows"
+}
+
+stage clang clang_build
+stage asan asan
+stage tsan tsan
+stage poll poll_way
+stage layers layers
+stage format format
+stage lint lint
+stage words words
+stage linear linear
+stage wine wine
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
