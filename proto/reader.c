@@ -80,6 +80,7 @@ static enum framed_status collect(struct framed_reader *r, struct framed_bytes d
             enum framed_status st = resize_own(r, worth(r->own_len + n, r->scan.length));
             if (st != FRAMED_OK) return st;
         }
+        check(r->own != NULL);
         memcpy(r->own + r->own_len, data.at, n);
     }
     r->own_len += n;
@@ -146,7 +147,7 @@ enum framed_status framed_reader_next_cut(struct framed_reader *r, struct framed
 }
 
 /* The symbol for those who do not compile the header's inline one. */
-FRAMED_API extern inline enum framed_status framed_reader_next(struct framed_reader *r, struct framed_bytes *payload);
+extern inline enum framed_status framed_reader_next(struct framed_reader *r, struct framed_bytes *payload);
 
 enum framed_status framed_reader_park(struct framed_reader *r)
 {
@@ -163,6 +164,7 @@ enum framed_status framed_reader_park(struct framed_reader *r)
         enum framed_status st = resize_own(r, r->own_len + left);
         if (st != FRAMED_OK) return fail(r, st);
     }
+    check(r->own != NULL);
     memcpy(r->own + r->own_len, r->at, left);
     r->at = r->own + r->own_len;
     r->end = r->at + left;

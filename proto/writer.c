@@ -203,6 +203,7 @@ void framed_writer_sent(struct framed_writer *w, size_t n)
     w->unsent -= n;
     while (n > 0) {
         struct framed_piece *p = w->head;
+        check(p != NULL);
         size_t k = n < p->len ? n : p->len;
         p->at += k;
         p->len -= k;

@@ -608,6 +608,15 @@ enum framed_status framed_client_recv(struct framed_client *c, uint32_t wait_ms,
     }
 }
 
+/* The only call there is will not be waited for: the loop itself has failed. */
+static void forget_call(struct framed_client *c)
+{
+    struct framed_event nobody;
+    for (struct framed_place *place = c->calls.first; place != NULL; place = place->next)
+        if (!pending_of(place)->reported) abandon(pending_of(place), FRAMED_OS, FRAMED_MAYBE_EXECUTED);
+    while (report_done(c, &nobody)) continue;
+}
+
 enum framed_status framed_client_call(struct framed_client *c, struct framed_bytes request, uint32_t timeout_ms,
                                       struct framed_event *event)
 {
@@ -615,7 +624,7 @@ enum framed_status framed_client_call(struct framed_client *c, struct framed_byt
     if (c->live > 0 || c->config.replies != FRAMED_REPLIES_ORDERED || c->state == CLIENT_NEW || c->finishing) return FRAMED_USAGE;
     struct patience p = wait_for(c, timeout_ms);
     *event = (struct framed_event){.kind = FRAMED_EVENT_REPLY, .outcome = FRAMED_NOT_EXECUTED};
-    uint64_t id;
+    uint64_t id = 0;
     enum framed_status st = framed_client_start(c, request, timeout_ms, &id);
     while (st == FRAMED_FULL) { /* still connecting, or requests before it that nobody waits for any more */
         c->tell_writable = false;
@@ -623,11 +632,15 @@ enum framed_status framed_client_call(struct framed_client *c, struct framed_byt
         if (st == FRAMED_OK) st = framed_client_start(c, request, left32(c, p), &id);
     }
     while (st == FRAMED_OK || st == FRAMED_MORE) {
-        struct framed_event got;
+        struct framed_event got = {0};
         st = framed_client_next(c, FRAMED_NEVER, &got);
         if (st != FRAMED_OK || got.kind != FRAMED_EVENT_REPLY || got.call != id) continue;
         *event = got;
         return got.status;
+    }
+    if (id != 0) {
+        forget_call(c);
+        event->outcome = FRAMED_MAYBE_EXECUTED;
     }
     event->status = st;
     return st;

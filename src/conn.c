@@ -148,8 +148,8 @@ static uint64_t frame_due(struct conn *c)
 
 static uint64_t send_due(const struct conn *c)
 {
-    if (framed_conn_unsent(c) == 0) return WHEEL_NEVER;
-    return after(c->io->send_since, c->kind->send_ms);
+    const struct conn_io *io = c->io;
+    return io != NULL && io->writer.unsent > 0 ? after(io->send_since, c->kind->send_ms) : WHEEL_NEVER;
 }
 
 static uint64_t idle_due(const struct conn *c)

@@ -124,7 +124,7 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_reader_next_cut(struct fram
  *
  * Inline, because walking many small frames costs as little as reading their lengths; the library has it as a symbol too.
  */
-FRAMED_MUST_USE inline enum framed_status framed_reader_next(struct framed_reader *reader, struct framed_bytes *payload)
+FRAMED_API FRAMED_MUST_USE inline enum framed_status framed_reader_next(struct framed_reader *reader, struct framed_bytes *payload)
 {
     uint8_t *at = reader->at;
     size_t left = (size_t)(reader->end - at);

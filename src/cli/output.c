@@ -93,9 +93,10 @@ static bool is_utf8(struct framed_bytes bytes)
 
 static void put_escape(struct cli_output *out, uint8_t byte)
 {
-    const char *named = memchr("\n\r\t\\", byte, 4);
+    static const char with_name[] = {'\n', '\r', '\t', '\\'};
+    const char *named = memchr(with_name, byte, sizeof with_name);
     put_byte(out, '\\');
-    if (byte != '\0' && named != NULL) {
+    if (named != NULL) {
         put_byte(out, byte == '\n' ? 'n' : byte == '\r' ? 'r' : byte == '\t' ? 't' : '\\');
         return;
     }
