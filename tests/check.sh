@@ -69,9 +69,11 @@ lint() {
     ! grep -qE 'error:|warning:' "$log/tidy" && echo "lint: cppcheck and clang-tidy have nothing to say"
 }
 
-# Every one of the 2^32 length words.
+# Every one of the 2^32 length words; every vector, also the large ones, cut at every point.
 words() {
-    make -j"$jobs" BUILD="$build" "$build/tests/words" && "$build/tests/words"
+    make -j"$jobs" BUILD="$build" "$build/tests/words" "$build/tests/test_vectors" || return 1
+    FRAMED_EVERY_CUT=1 "$build/tests/test_vectors" || return 1
+    "$build/tests/words"
 }
 
 # Byte by byte costs as much a byte for 16 MiB as for 1 KiB: instructions counted.

@@ -153,13 +153,16 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_reader_take(struct framed_r
 /*
  * After FRAMED_MORE: where the rest of a large cut frame can be received without copying. FRAMED_OK: up to *room bytes may
  * be written at *at, then filled() says how many. FRAMED_MORE: feed() is better now. FRAMED_NOMEM: sticky.
+ * FRAMED_USAGE: a loan is not used up.
  */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_reader_space(struct framed_reader *reader, uint8_t **at, size_t *room);
 
-/* n bytes, at most the room that space() gave, were received there. Then ask next(). FRAMED_USAGE: n was more than the room. */
+/* n bytes, at most the room that space() gave, were received there. Then ask next(). FRAMED_USAGE: n was more than the room,
+ * or no room was given. */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_reader_filled(struct framed_reader *reader, size_t n);
 
-/* The stream has ended: FRAMED_CLOSED between frames, FRAMED_TRUNCATED inside one, or the sticky failure. */
+/* The stream has ended: FRAMED_CLOSED between frames, FRAMED_TRUNCATED inside one (§2.6), or the sticky failure.
+ * FRAMED_USAGE: a loan is not used up, so there may be whole frames left. */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_reader_end(struct framed_reader *reader);
 
 /* Bytes the reader still holds or borrows without having given them out: 0 between frames. */

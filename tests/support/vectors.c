@@ -1,0 +1,230 @@
+/*
+ * vectors.c: a reader of the case files, written from their heads alone.
+ * Must not know how the library parses anything.
+ * Invariant: a line that is not understood fails the test; none is skipped but comments and empty ones.
+ */
+#include "vectors.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { MAX_FIELDS = 8, MAX_BYTES = 64 << 20 };
+
+struct lines {
+    FILE *file;
+    const char *path;
+    char *line;
+    size_t cap;
+    unsigned number;
+    char *fields[MAX_FIELDS];
+    size_t field_count;
+};
+
+_Noreturn static void bad_line(const struct lines *in, const char *why)
+{
+    fail_msg("%s:%u: %s", in->path, in->number, why);
+    abort();
+}
+
+static void lines_open(struct lines *in, const char *path)
+{
+    *in = (struct lines){.path = path, .file = fopen(path, "r")};
+    if (in->file == NULL) fail_msg("%s cannot be opened (tests run from the root of the repository)", path);
+}
+
+static void lines_close(struct lines *in)
+{
+    if (ferror(in->file)) bad_line(in, "read error");
+    fclose(in->file);
+    free(in->line);
+}
+
+static void *grow(void *at, size_t n, size_t size)
+{
+    if ((n & (n - 1)) != 0) return at; /* room was made up to the next power of two */
+    void *more = realloc(at, (n == 0 ? 1 : 2 * n) * size);
+    if (more == NULL) abort();
+    return more;
+}
+
+static bool get_line(struct lines *in)
+{
+    size_t n = 0;
+    for (int c = getc(in->file); c != EOF && c != '\n'; c = getc(in->file)) {
+        in->line = grow(in->line, n, 1);
+        in->line[n++] = (char)c;
+    }
+    if (n == 0 && feof(in->file)) return false;
+    in->line = grow(in->line, n, 1);
+    in->line[n] = '\0';
+    in->number++;
+    return true;
+}
+
+static char *trim(char *text)
+{
+    text += strspn(text, " \t\r");
+    size_t n = strlen(text);
+    while (n > 0 && strchr(" \t\r", text[n - 1]) != NULL) text[--n] = '\0';
+    return text;
+}
+
+/* The next line that says something, cut at its bars. */
+static bool lines_next(struct lines *in)
+{
+    do {
+        if (!get_line(in)) return false;
+    } while (in->line[strspn(in->line, " \t\r")] == '\0' || in->line[0] == '#');
+    in->field_count = 0;
+    char *rest = in->line;
+    while (rest != NULL) {
+        char *bar = strchr(rest, '|');
+        if (bar != NULL) *bar++ = '\0';
+        if (in->field_count == MAX_FIELDS) bad_line(in, "too many fields");
+        in->fields[in->field_count++] = trim(rest);
+        rest = bar;
+    }
+    return true;
+}
+
+static uint32_t number_of(const struct lines *in, const char *text)
+{
+    char *end = NULL;
+    unsigned long n = strtoul(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end != '\0' || n > UINT32_MAX) bad_line(in, "not a number");
+    return (uint32_t)n;
+}
+
+static unsigned digit_of(const struct lines *in, char c)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char *at = c != '\0' ? strchr(digits, c) : NULL;
+    if (at == NULL) bad_line(in, "not a hex digit");
+    return (unsigned)(at - digits);
+}
+
+struct bytes {
+    uint8_t *at;
+    size_t len;
+};
+
+static void add_byte(struct bytes *out, uint8_t byte)
+{
+    out->at = grow(out->at, out->len, 1);
+    out->at[out->len++] = byte;
+}
+
+/* A BYTES token: "-", "0a0b", or "0a0b*300": those bytes so many times over. */
+static void add_bytes(const struct lines *in, struct bytes *out, const char *token)
+{
+    if (strcmp(token, "-") == 0) return;
+    size_t from = out->len;
+    for (; *token != '\0' && *token != '*'; token += 2)
+        add_byte(out, (uint8_t)(digit_of(in, token[0]) << 4 | digit_of(in, token[1])));
+    size_t once = out->len - from;
+    if (*token != '*') return;
+    uint32_t times = number_of(in, token + 1);
+    if (times == 0 || times * once > MAX_BYTES) bad_line(in, "so many times is a mistake");
+    for (size_t i = once; i < times * once; i++) add_byte(out, out->at[from + i - once]);
+}
+
+static void parse_input(const struct lines *in, struct vector *v, char *text)
+{
+    struct bytes out = {0};
+    for (char *token = strtok(text, " \t"); token != NULL; token = strtok(NULL, " \t")) add_bytes(in, &out, token);
+    v->input = grow(out.at, out.len, 1); /* never NULL: pieces of it are pointed at */
+    v->input_len = out.len;
+}
+
+static bool parse_end(struct vector *v, const char *token)
+{
+    static const struct {
+        const char *word;
+        enum framed_status ends;
+    } ends[] = {{"closed", FRAMED_CLOSED}, {"truncated", FRAMED_TRUNCATED}, {"too-large", FRAMED_TOO_LARGE}};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        if (strcmp(ends[i].word, token) != 0) continue;
+        v->ends = ends[i].ends;
+        return true;
+    }
+    return false;
+}
+
+static void parse_expected(const struct lines *in, struct vector *v, char *text)
+{
+    bool ended = false;
+    for (char *token = strtok(text, " \t"); token != NULL; token = strtok(NULL, " \t")) {
+        if (ended) bad_line(in, "something follows the last word");
+        ended = parse_end(v, token);
+        if (ended) continue;
+        struct bytes out = {0};
+        add_bytes(in, &out, token);
+        v->frames = grow(v->frames, v->frame_count, sizeof *v->frames);
+        v->frames[v->frame_count++] = framed_bytes_of(out.at, out.len);
+    }
+    if (!ended) bad_line(in, "the last word must be closed, truncated or too-large");
+}
+
+void vectors_load(struct vectors *vectors, const char *path)
+{
+    struct lines in;
+    lines_open(&in, path);
+    *vectors = (struct vectors){0};
+    while (lines_next(&in)) {
+        if (in.field_count != 4) bad_line(&in, "a case has four fields");
+        struct vector v = {.max_frame = number_of(&in, in.fields[1])};
+        snprintf(v.name, sizeof v.name, "%s", in.fields[0]);
+        parse_input(&in, &v, in.fields[2]);
+        parse_expected(&in, &v, in.fields[3]);
+        vectors->at = grow(vectors->at, vectors->n, sizeof *vectors->at);
+        vectors->at[vectors->n++] = v;
+    }
+    lines_close(&in);
+    if (vectors->n == 0) fail_msg("%s has no case", path);
+}
+
+void vectors_free(struct vectors *vectors)
+{
+    for (size_t i = 0; i < vectors->n; i++) {
+        struct vector *v = &vectors->at[i];
+        for (size_t j = 0; j < v->frame_count; j++) free((void *)(uintptr_t)v->frames[j].at);
+        free(v->frames);
+        free(v->input);
+    }
+    free(vectors->at);
+}
+
+void word_cases_load(struct word_cases *cases, const char *path)
+{
+    struct lines in;
+    lines_open(&in, path);
+    *cases = (struct word_cases){0};
+    while (lines_next(&in)) {
+        if (in.field_count != 4) bad_line(&in, "a word has four fields");
+        struct word_case c = {.max_frame = number_of(&in, in.fields[1])};
+        struct bytes word = {0};
+        add_bytes(&in, &word, in.fields[0]);
+        if (word.len != sizeof c.word) bad_line(&in, "a word is four bytes");
+        memcpy(c.word, word.at, sizeof c.word);
+        free(word.at);
+        c.is_legal = strncmp(in.fields[2], "length ", 7) == 0;
+        if (c.is_legal)
+            c.len = number_of(&in, trim(in.fields[2] + 7));
+        else if (strcmp(in.fields[2], "too-large") != 0)
+            bad_line(&in, "a word is a length or too-large");
+        if (strcmp(in.fields[3], "-") != 0) snprintf(c.hint, sizeof c.hint, "%s", in.fields[3]);
+        cases->at = grow(cases->at, cases->n, sizeof *cases->at);
+        cases->at[cases->n++] = c;
+    }
+    lines_close(&in);
+    if (cases->n == 0) fail_msg("%s has no case", path);
+}
+
+void word_cases_free(struct word_cases *cases)
+{
+    free(cases->at);
+}
