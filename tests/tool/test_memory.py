@@ -1,0 +1,102 @@
+"""Every allocation of the tool fails once, and from then on: it ends with a line and a code, or goes on, and never hangs."""
+
+import os
+import shlex
+import signal
+import subprocess
+import tempfile
+import unittest
+
+from toolkit import FRAMED, PATIENCE_S, Process, READY, ToolTest, frame
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+MOST = 2000  # allocations; a run that makes more is a defect
+
+
+def sanitized():
+    """A sanitizer brings an allocator of its own, which nothing can be preloaded before."""
+    with open(FRAMED, "rb") as file:
+        binary = file.read()
+    return b"__asan_init" in binary or b"__tsan_init" in binary
+
+
+@unittest.skipIf(sanitized(), "the build under test has the allocator of a sanitizer; the plain build runs this")
+class NoMemory(ToolTest):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.reached = os.path.join(folder.name, "reached")
+        self.library = os.path.join(folder.name, "failing_malloc.so")
+        compiler = shlex.split(os.environ.get("CC", "cc"))
+        subprocess.run([*compiler, "-std=gnu11", "-O1", "-fPIC", "-shared", "-fno-builtin", "-o", self.library,
+                        os.path.join(HERE, "failing_malloc.c")], check=True, timeout=PATIENCE_S)
+
+    def each(self, what, run):
+        """run(environment) for n = 1, 2, ... until a run ends without reaching n, both ways of failing."""
+        for mode in ("once", "onward"):
+            for n in range(1, MOST):
+                environment = dict(os.environ, LD_PRELOAD=self.library, FAIL_AT=str(n), FAIL_REACHED=self.reached)
+                if mode == "onward":
+                    environment["FAIL_ONWARD"] = "1"
+                with self.subTest(n=n, mode=mode):
+                    run(environment)
+                if not os.path.exists(self.reached):
+                    break
+                os.unlink(self.reached)
+            else:
+                self.fail(f"{what}: more than {MOST} allocations")
+            print(f"{what}: {n - 1} allocations failed {mode}", flush=True)
+            self.assertGreater(n, 3)  # the shim works
+
+    def assert_ended_properly(self, code, stderr):
+        self.assertIn(code, (0, 1, 3, 6), stderr)
+        for line in stderr.splitlines():
+            self.assertTrue(line.startswith("framed: "), stderr)
+        if code != 0:
+            self.assertNotEqual(stderr, "")
+
+    def test_call_with_input_of_every_kind(self):
+        server = self.serve()
+        lines = b"".join(b"%d " % i * 1000 + b"\n" for i in range(100))
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"x" * 200_000)
+            file.flush()
+            for what, args, stdin, expected in (
+                ("call --lines", (), lines, lines),
+                ("call --whole", ("--whole",), lines, lines),
+                ("call --framed", ("--framed",), frame(lines) + frame(b"x"), frame(lines) + frame(b"x")),
+                ("call -f", ("-m", "a", "-f", file.name), b"", b"a" + b"x" * 200_000),
+                ("call --no-reply", ("--no-reply",), b"a\nb\n", b""),
+            ):
+
+                def run(environment, args=args, stdin=stdin, expected=expected):
+                    done = self.run_tool("call", server.address, *args, stdin=stdin, env=environment)
+                    self.assert_ended_properly(done.returncode, done.stderr)
+                    if done.returncode == 0:
+                        self.assertTrue(done.stdout == expected)
+
+                self.each(what, run)
+
+    def test_serve(self):
+        def run(environment):
+            server = Process("serve", "127.0.0.1:0", "--delay", "1ms", stdin=subprocess.DEVNULL, env=environment)
+            try:
+                server.wait_line(READY.pattern + "|^framed: ")
+                if READY.match(server.lines[0]):
+                    address = READY.match(server.lines[0]).group(1)
+                    for _ in range(3):
+                        done = self.run_tool("call", address, "-m", "x")
+                        self.assertIn((done.returncode, done.stdout), ((0, b"x"), (1, b"")))
+                    server.signal(signal.SIGTERM)
+                    self.assertEqual(server.wait(), 0, server.stderr)
+                else:
+                    self.assertIn(server.wait(), (3, 6), server.stderr)
+                self.assert_ended_properly(server.wait(), server.stderr)
+            finally:
+                server.close()
+
+        self.each("serve", run)
+
+
+if __name__ == "__main__":
+    unittest.main()
