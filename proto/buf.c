@@ -7,7 +7,8 @@
 #include "be.h"
 #include <string.h>
 
-enum framed_status framed_buf_reserve(struct framed_buf *buf, size_t more, size_t ceiling, const struct framed_allocator *alloc)
+enum framed_status framed_buf_reserve(struct framed_buf *buf, size_t more, size_t ceiling,
+                                      const struct framed_allocator *alloc)
 {
     check(buf->len <= buf->cap);
     if (more <= buf->cap - buf->len) return FRAMED_OK;

@@ -75,7 +75,8 @@ static uint8_t *place(struct framed_writer *w, size_t n, struct framed_piece **f
     if (tail_has_room(w, n)) return w->tail->at + w->tail->len;
     /* A run of copies gets larger pieces the more waits; a copy that lies between other pieces will not be added to. */
     size_t total = CHUNK_LEAST;
-    if (w->tail != NULL && w->tail->kind == COPIED && w->unsent > CHUNK_LEAST) total = w->unsent < CHUNK_MOST ? w->unsent : CHUNK_MOST;
+    if (w->tail != NULL && w->tail->kind == COPIED && w->unsent > CHUNK_LEAST)
+        total = w->unsent < CHUNK_MOST ? w->unsent : CHUNK_MOST;
     size_t room = total - sizeof(struct framed_piece);
     *fresh = piece_new(w, COPIED, n > room ? n : room);
     return *fresh != NULL ? (*fresh)->room : NULL;
@@ -133,7 +134,8 @@ enum framed_status framed_writer_in_place(struct framed_writer *w, uint8_t *payl
     return FRAMED_OK;
 }
 
-enum framed_status framed_writer_take(struct framed_writer *w, struct framed_buf *buf, struct framed_bytes payload, uint32_t max)
+enum framed_status framed_writer_take(struct framed_writer *w, struct framed_buf *buf, struct framed_bytes payload,
+                                      uint32_t max)
 {
     if (payload.len <= SMALL) { /* cheaper copied than as a piece of its own */
         enum framed_status st = framed_writer_copy(w, payload, max);
@@ -193,7 +195,8 @@ enum framed_status framed_writer_keep(struct framed_writer *w)
 size_t framed_writer_views(const struct framed_writer *w, struct framed_bytes *views, size_t most)
 {
     size_t n = 0;
-    for (const struct framed_piece *p = w->head; p != NULL && n < most; p = p->next) views[n++] = framed_bytes_of(p->at, p->len);
+    for (const struct framed_piece *p = w->head; p != NULL && n < most; p = p->next)
+        views[n++] = framed_bytes_of(p->at, p->len);
     return n;
 }
 

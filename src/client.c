@@ -48,9 +48,9 @@ struct framed_client {
     struct framed_buf taken;   /* its memory, if it has some of its own */
     uint8_t *inbox;
     uint64_t last_id;
-    uint64_t queued;   /* bytes put into the writer of this connection */
+    uint64_t queued;      /* bytes put into the writer of this connection */
     uint64_t sent_before; /* bytes_out when this connection began */
-    size_t live;       /* calls not yet reported */
+    size_t live;          /* calls not yet reported */
     enum client_state state;
     enum slot slot;
     enum framed_status ended;
@@ -131,7 +131,8 @@ static void half_close_if_answered(struct framed_client *c)
 
 static bool has_room(const struct framed_client *c)
 {
-    return c->state == CLIENT_OPEN && framed_conn_unsent(&c->conn) < c->config.max_unsent && c->calls.count < c->config.max_calls;
+    return c->state == CLIENT_OPEN && framed_conn_unsent(&c->conn) < c->config.max_unsent &&
+           c->calls.count < c->config.max_calls;
 }
 
 static void conn_connected(struct conn *conn, enum framed_status st)
@@ -542,7 +543,8 @@ static enum framed_status may_send(struct framed_client *c, struct framed_bytes 
     return FRAMED_FULL;
 }
 
-enum framed_status framed_client_start(struct framed_client *c, struct framed_bytes request, uint32_t timeout_ms, uint64_t *call)
+enum framed_status framed_client_start(struct framed_client *c, struct framed_bytes request, uint32_t timeout_ms,
+                                       uint64_t *call)
 {
     if (c->config.replies != FRAMED_REPLIES_ORDERED) return FRAMED_USAGE;
     enum framed_status st = may_send(c, request);
@@ -621,7 +623,8 @@ enum framed_status framed_client_call(struct framed_client *c, struct framed_byt
                                       struct framed_event *event)
 {
     release_given(c);
-    if (c->live > 0 || c->config.replies != FRAMED_REPLIES_ORDERED || c->state == CLIENT_NEW || c->finishing) return FRAMED_USAGE;
+    if (c->live > 0 || c->config.replies != FRAMED_REPLIES_ORDERED || c->state == CLIENT_NEW || c->finishing)
+        return FRAMED_USAGE;
     struct patience p = wait_for(c, timeout_ms);
     *event = (struct framed_event){.kind = FRAMED_EVENT_REPLY, .outcome = FRAMED_NOT_EXECUTED};
     uint64_t id = 0;

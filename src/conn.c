@@ -154,7 +154,8 @@ static uint64_t send_due(const struct conn *c)
 
 static uint64_t idle_due(const struct conn *c)
 {
-    if (c->in != IN_OPEN || framed_conn_unsent(c) > 0 || (c->io != NULL && framed_reader_held(&c->io->reader) > 0)) return WHEEL_NEVER;
+    if (c->in != IN_OPEN || framed_conn_unsent(c) > 0 || (c->io != NULL && framed_reader_held(&c->io->reader) > 0))
+        return WHEEL_NEVER;
     return c->kind->ops->busy(c) ? WHEEL_NEVER : after(c->quiet_since, c->kind->idle_ms);
 }
 
@@ -179,7 +180,8 @@ static void watch(struct conn *c)
 {
     if (c->closing) return;
     uint64_t due = earliest_due(c);
-    if (due != WHEEL_NEVER && (!timer_is_set(&c->timer) || due < c->timer.due)) framed_wheel_set(&c->kind->loop->wheel, &c->timer, due);
+    if (due != WHEEL_NEVER && (!timer_is_set(&c->timer) || due < c->timer.due))
+        framed_wheel_set(&c->kind->loop->wheel, &c->timer, due);
 }
 
 static void timer_fired(struct timer *t)
@@ -477,7 +479,8 @@ static void sock_received(struct os_socket *s, enum framed_status st, uint8_t *a
 static void sock_connected(struct os_socket *s, enum framed_status st)
 {
     struct conn *c = conn_of(s);
-    if (st == FRAMED_OK && framed_os_connected_to_itself(s)) st = FRAMED_REFUSED; /* TCP simultaneous open: nobody listens there */
+    if (st == FRAMED_OK && framed_os_connected_to_itself(s))
+        st = FRAMED_REFUSED; /* TCP simultaneous open: nobody listens there */
     c->in = st == FRAMED_OK ? IN_OPEN : IN_OVER;
     c->kind->ops->connected(c, st);
     if (st != FRAMED_OK)

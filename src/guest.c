@@ -4,8 +4,8 @@
  * Invariants: replies leave in the order of their requests; after a failed call nothing is started and nothing later leaves;
  * the out half is finished when the in half is over and every call before the failed one has been answered.
  */
-#include "server.h"
 #include "../proto/alloc.h"
+#include "server.h"
 #include <stdio.h>
 
 enum { COPY_SMALL = 4096 }; /* an answer of its own that is as small is cheaper copied than sent as a piece */
@@ -31,7 +31,8 @@ static void log_over(struct guest *g, enum framed_status why)
 {
     char text[CONN_WHY_SIZE];
     framed_conn_why(&g->conn, why, text, sizeof text);
-    log_end(g, why == FRAMED_CLOSED ? FRAMED_LOG_INFO : FRAMED_LOG_WARNING, g->conn.drained && why == FRAMED_CLOSED ? "drained" : text);
+    log_end(g, why == FRAMED_CLOSED ? FRAMED_LOG_INFO : FRAMED_LOG_WARNING,
+            g->conn.drained && why == FRAMED_CLOSED ? "drained" : text);
 }
 
 /* ---- replies ---- */
@@ -145,8 +146,8 @@ void framed_guest_answered(struct framed_call *call)
     framed_ordered_finish(&call->place);
     if (call->failed) {
         char why[FAIL_TEXT_SIZE + 64];
-        (void)snprintf(why, sizeof why, "a call failed: %s%s%s", framed_code_name(call->code), call->text != NULL ? ": " : "",
-                       call->text != NULL ? call->text : "");
+        (void)snprintf(why, sizeof why, "a call failed: %s%s%s", framed_code_name(call->code),
+                       call->text != NULL ? ": " : "", call->text != NULL ? call->text : "");
         log_end(g, FRAMED_LOG_WARNING, why);
         count(&g->server->failed_calls, 1);
         framed_conn_deafen(&g->conn, FRAMED_CLOSED);
@@ -190,7 +191,8 @@ void framed_guest_fail(struct guest *g, struct framed_call *fresh, unsigned code
     fresh->state = CALL_CONSUMED;
     count(&srv->failed_calls, 1);
     char why[FAIL_TEXT_SIZE + 64];
-    (void)snprintf(why, sizeof why, "a call failed: %s%s%s", framed_code_name(code), text != NULL ? ": " : "", text != NULL ? text : "");
+    (void)snprintf(why, sizeof why, "a call failed: %s%s%s", framed_code_name(code), text != NULL ? ": " : "",
+                   text != NULL ? text : "");
     log_end(g, FRAMED_LOG_WARNING, why);
     framed_conn_deafen(&g->conn, FRAMED_CLOSED); /* nothing is started any more, so nothing later needs to be dropped */
 }
@@ -236,7 +238,8 @@ static void guest_sent(struct conn *c)
 static const struct framed_call *oldest_unanswered(const struct guest *g)
 {
     for (const struct framed_place *p = g->calls.first; p != NULL; p = p->next)
-        if (!p->finished) return (const struct framed_call *)(const void *)((const uint8_t *)p - offsetof(struct framed_call, place));
+        if (!p->finished)
+            return (const struct framed_call *)(const void *)((const uint8_t *)p - offsetof(struct framed_call, place));
     return NULL;
 }
 

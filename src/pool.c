@@ -30,14 +30,14 @@ struct pool_block {
 
 static unsigned class_of(size_t n)
 {
-    unsigned class = 0;
-    while ((size_t)CLASS_LEAST << class < n) class++;
-    return class;
+    unsigned c = 0;
+    while ((size_t)CLASS_LEAST << c < n) c++;
+    return c;
 }
 
-static size_t class_size(unsigned class)
+static size_t class_size(unsigned c)
 {
-    return (size_t)CLASS_LEAST << class;
+    return (size_t)CLASS_LEAST << c;
 }
 
 /* ---- the parent, within the budget ---- */

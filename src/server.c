@@ -104,7 +104,8 @@ static void guest_forget(struct guest *g)
 
 static uint64_t connections(const struct framed_server *srv)
 {
-    return atomic_load_explicit(&srv->accepted, memory_order_relaxed) - atomic_load_explicit(&srv->closed, memory_order_relaxed);
+    return atomic_load_explicit(&srv->accepted, memory_order_relaxed) -
+           atomic_load_explicit(&srv->closed, memory_order_relaxed);
 }
 
 void framed_server_guest_free(struct guest *g)
@@ -130,14 +131,16 @@ static void accept_more(struct framed_server *srv)
 static void accept_failed(struct framed_server *srv, enum framed_status st)
 {
     count(&srv->accept_failures, 1);
-    if (!srv->accept_failed) framed_log(&srv->log, FRAMED_LOG_WARNING, "accepting failed: %s; trying again", framed_status_text(st));
+    if (!srv->accept_failed)
+        framed_log(&srv->log, FRAMED_LOG_WARNING, "accepting failed: %s; trying again", framed_status_text(st));
     srv->accept_failing = srv->accept_failed = true;
     framed_wheel_set(&srv->loop.wheel, &srv->accept_timer, framed_loop_now(&srv->loop) + ACCEPT_PAUSE_MS);
 }
 
 static void accept_timer_fired(struct timer *t)
 {
-    struct framed_server *srv = (struct framed_server *)(void *)((uint8_t *)t - offsetof(struct framed_server, accept_timer));
+    struct framed_server *srv =
+        (struct framed_server *)(void *)((uint8_t *)t - offsetof(struct framed_server, accept_timer));
     srv->accept_failing = false;
     accept_more(srv);
 }
@@ -170,7 +173,8 @@ static enum framed_status welcome(struct framed_server *srv, intptr_t handle, co
     struct os_host host;
     g->port = framed_os_address_host(peer, &host);
     bool is_local = g->port == 0 && memcmp(&host, &local, sizeof host) == 0; /* a Unix socket has no address to count by */
-    enum framed_status st = framed_hosts_enter(&srv->hosts, &host, is_local ? UINT32_MAX : srv->config.max_conns_per_address, &g->host);
+    enum framed_status st =
+        framed_hosts_enter(&srv->hosts, &host, is_local ? UINT32_MAX : srv->config.max_conns_per_address, &g->host);
     if (st == FRAMED_OK) st = framed_guest_begin(g, handle);
     if (st != FRAMED_OK) guest_forget(g);
     return st;

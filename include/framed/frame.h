@@ -18,10 +18,10 @@
 extern "C" {
 #endif
 
-#define FRAMED_LENGTH_SIZE 4u              /* bytes of a length word */
-#define FRAMED_FRAME_MOST 0x7fffffffu      /* the longest payload a frame can have: 2^31-1 (§2.2) */
-#define FRAMED_FRAME_DEFAULT (16u << 20)   /* the longest we accept unless told otherwise: 16 MiB (§2.3) */
-#define FRAMED_RECEIVE_SIZE (64u << 10)    /* one receive's worth: what our own code copies of a frame at most */
+#define FRAMED_LENGTH_SIZE   4u          /* bytes of a length word */
+#define FRAMED_FRAME_MOST    0x7fffffffu /* the longest payload a frame can have: 2^31-1 (§2.2) */
+#define FRAMED_FRAME_DEFAULT (16u << 20) /* the longest we accept unless told otherwise: 16 MiB (§2.3) */
+#define FRAMED_RECEIVE_SIZE  (64u << 10) /* one receive's worth: what our own code copies of a frame at most */
 
 /* ---- one length word ---- */
 
@@ -88,12 +88,12 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_scan_end(const struct frame
 struct framed_reader {
     struct framed_scan scan;
     const struct framed_allocator *alloc;
-    uint8_t *at;       /* what is left of the loan (once parked: it lies in `own`) */
+    uint8_t *at; /* what is left of the loan (once parked: it lies in `own`) */
     uint8_t *end;
-    uint8_t *own;      /* memory of our own */
-    uint32_t own_len;  /* payload of the frame collected in `own`; a parked loan lies behind it */
+    uint8_t *own;     /* memory of our own */
+    uint32_t own_len; /* payload of the frame collected in `own`; a parked loan lies behind it */
     uint32_t own_cap;
-    uint32_t copied;   /* bytes of that frame that were copied, not received in place */
+    uint32_t copied; /* bytes of that frame that were copied, not received in place */
     uint32_t copy_max;
     int8_t ended;   /* the sticky status, or FRAMED_OK */
     uint8_t holds;  /* NOTHING, CUT or WHOLE: what the first own_len bytes are */
@@ -115,7 +115,8 @@ FRAMED_API void framed_reader_init(struct framed_reader *reader, uint32_t max_fr
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_reader_feed(struct framed_reader *reader, uint8_t *at, size_t n);
 
 /* framed_reader_next for all that is not a whole frame lying ready in the loan. Not to be called by itself. */
-FRAMED_API FRAMED_MUST_USE enum framed_status framed_reader_next_cut(struct framed_reader *reader, struct framed_bytes *payload);
+FRAMED_API FRAMED_MUST_USE enum framed_status framed_reader_next_cut(struct framed_reader *reader,
+                                                                     struct framed_bytes *payload);
 
 /*
  * The next whole frame. FRAMED_OK: *payload is a view, valid as long as the loan.
@@ -124,7 +125,8 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_reader_next_cut(struct fram
  *
  * Inline, because walking many small frames costs as little as reading their lengths; the library has it as a symbol too.
  */
-FRAMED_API FRAMED_MUST_USE inline enum framed_status framed_reader_next(struct framed_reader *reader, struct framed_bytes *payload)
+FRAMED_API FRAMED_MUST_USE inline enum framed_status framed_reader_next(struct framed_reader *reader,
+                                                                        struct framed_bytes *payload)
 {
     uint8_t *at = reader->at;
     size_t left = (size_t)(reader->end - at);
@@ -198,8 +200,8 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_writer_copy(struct framed_w
  * Queues one frame without copying: the four bytes before the payload are overwritten with the length word, and word and
  * payload are lent until they are sent or framed_writer_keep is called. Neighbours in memory become one piece.
  */
-FRAMED_API FRAMED_MUST_USE enum framed_status framed_writer_in_place(struct framed_writer *writer, uint8_t *payload, size_t len,
-                                                                     uint32_t max);
+FRAMED_API FRAMED_MUST_USE enum framed_status framed_writer_in_place(struct framed_writer *writer, uint8_t *payload,
+                                                                     size_t len, uint32_t max);
 
 /* Queues one frame whose payload lies inside *buf, and takes *buf over (it is empty after FRAMED_OK, untouched otherwise). */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_writer_take(struct framed_writer *writer, struct framed_buf *buf,

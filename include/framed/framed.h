@@ -26,7 +26,7 @@
 #define FRAMED_VERSION_MAJOR 0
 #define FRAMED_VERSION_MINOR 1
 #define FRAMED_VERSION_PATCH 0
-#define FRAMED_VERSION "0.1.0"
+#define FRAMED_VERSION       "0.1.0"
 
 #ifdef __cplusplus
 extern "C" {

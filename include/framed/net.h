@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-#define FRAMED_NEVER UINT32_MAX
+#define FRAMED_NEVER           UINT32_MAX
 #define FRAMED_ADDRESS_DEFAULT "127.0.0.1:4464"
 
 /* What goes with a frame on the whole of a connection (PROTOCOL.md §3.1, §3.6). */
@@ -131,9 +131,9 @@ struct framed_server_stats {
     uint64_t accept_failures; /* times accepting failed (out of descriptors, ...) */
     uint64_t log_suppressed;  /* log lines left out */
     /* gauges */
-    uint64_t connections;     /* open now */
-    uint64_t open_calls;      /* given to the handler and unanswered, those of closed connections included */
-    uint64_t memory;          /* bytes held for connections, calls and queues, caches included */
+    uint64_t connections; /* open now */
+    uint64_t open_calls;  /* given to the handler and unanswered, those of closed connections included */
+    uint64_t memory;      /* bytes held for connections, calls and queues, caches included */
 };
 
 /* Fills *stats; pass sizeof *stats. From any thread, between new and free. */
@@ -281,7 +281,7 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_client_finish(struct framed
 
 /* For somebody else's loop: wait until the socket is ready for `events` or timeout_ms has passed, then step, then take
  * events with framed_client_next(c, 0, &event) until FRAMED_MORE. Ask again each time. */
-#define FRAMED_WANT_READ 1u
+#define FRAMED_WANT_READ  1u
 #define FRAMED_WANT_WRITE 2u
 struct framed_want {
     intptr_t socket;     /* a descriptor, or a SOCKET on Windows; -1 when there is none */

@@ -18,8 +18,8 @@
 #include <framed/net.h>
 #include <stdbool.h>
 
-#define OS_FOREVER UINT64_MAX
-#define OS_NO_HANDLE ((intptr_t)-1)
+#define OS_FOREVER           UINT64_MAX
+#define OS_NO_HANDLE         ((intptr_t)-1)
 #define OS_ADDRESS_TEXT_SIZE 128u /* enough for framed_os_address_text, a Unix path included */
 
 struct os_poller;
@@ -61,7 +61,7 @@ struct os_socket {
     const struct os_socket_ops *ops;
     struct os_poller *poller;
     intptr_t handle;
-    uint8_t *dest;                     /* of the receive asked for, or NULL */
+    uint8_t *dest;                    /* of the receive asked for, or NULL */
     const struct framed_bytes *views; /* of the send asked for */
     struct os_socket *next_closing;
     uint32_t room;
@@ -74,7 +74,8 @@ struct os_socket {
 /* ---- pollers ---- */
 
 /* FRAMED_UNSUPPORTED: no such way of waiting here. FRAMED_NOMEM, FRAMED_LIMIT, FRAMED_OS. `alloc` is borrowed until close. */
-enum framed_status framed_os_poller_open(struct os_poller **poller, enum framed_wait way, const struct framed_allocator *alloc);
+enum framed_status framed_os_poller_open(struct os_poller **poller, enum framed_wait way,
+                                         const struct framed_allocator *alloc);
 
 /* All its sockets must be closed (and their `closed` delivered). NULL is fine. */
 void framed_os_poller_close(struct os_poller *poller);
@@ -170,7 +171,7 @@ void framed_os_address_remove(const struct os_address *address);
 
 /* ---- the rest ---- */
 
-uint64_t framed_os_clock_ns(void);                  /* monotonic */
+uint64_t framed_os_clock_ns(void);                       /* monotonic */
 enum framed_status framed_os_random(void *at, size_t n); /* unpredictable bytes */
 void framed_os_sleep_ms(uint32_t ms);
 const struct framed_allocator *framed_os_allocator(void); /* malloc, realloc, free */

@@ -96,7 +96,8 @@ static enum framed_status prepare(int fd)
     return FRAMED_OK;
 }
 
-enum framed_status framed_os_poller_open(struct os_poller **poller, enum framed_wait way, const struct framed_allocator *alloc)
+enum framed_status framed_os_poller_open(struct os_poller **poller, enum framed_wait way,
+                                         const struct framed_allocator *alloc)
 {
     const struct os_way *chosen = way == FRAMED_WAIT_POLL ? framed_os_poll() : framed_os_epoll();
     if (chosen == NULL && way == FRAMED_WAIT_BEST) chosen = framed_os_poll();
@@ -248,7 +249,8 @@ static void accept_ready(struct os_socket *s)
             if (would_block(errno)) return;
             /* One connection that died in the backlog: Linux reports its error here. The others are fine. */
             st = framed_os_classify(errno);
-            if (errno == EINTR || st == FRAMED_RESET || st == FRAMED_UNREACHABLE || st == FRAMED_TIMEOUT || errno == ENOPROTOOPT)
+            if (errno == EINTR || st == FRAMED_RESET || st == FRAMED_UNREACHABLE || st == FRAMED_TIMEOUT ||
+                errno == ENOPROTOOPT)
                 continue;
         } else {
             peer.len = len > sizeof peer.bytes ? sizeof peer.bytes : (uint32_t)len;
@@ -362,7 +364,8 @@ enum framed_status framed_os_finish(struct os_socket *s)
 void framed_os_close(struct os_socket *s)
 {
     if (s->wants & CLOSING) return;
-    if (s->armed != 0) (void)s->poller->way->arm(s->poller, s, 0); /* by hand: a descriptor we adopted may live on elsewhere */
+    if (s->armed != 0)
+        (void)s->poller->way->arm(s->poller, s, 0); /* by hand: a descriptor we adopted may live on elsewhere */
     s->wants = CLOSING;
     (void)close(fd_of(s));
     s->handle = OS_NO_HANDLE;
@@ -374,7 +377,8 @@ void framed_os_close(struct os_socket *s)
 
 static void set_int(int fd, int level, int option, int value)
 {
-    (void)setsockopt(fd, level, option, &value, sizeof value); /* wishes, not needs: a socket that is not TCP has none of them */
+    (void)setsockopt(fd, level, option, &value,
+                     sizeof value); /* wishes, not needs: a socket that is not TCP has none of them */
 }
 
 static void open_socket(struct os_poller *p, struct os_socket *s, int fd)
@@ -431,7 +435,8 @@ static bool is_stale(const struct os_address *a)
     return refused;
 }
 
-enum framed_status framed_os_listen(struct os_poller *p, struct os_socket *s, const struct os_address *at, struct os_address *bound)
+enum framed_status framed_os_listen(struct os_poller *p, struct os_socket *s, const struct os_address *at,
+                                    struct os_address *bound)
 {
     int fd;
     enum framed_status st = new_socket(at, &fd);
@@ -549,7 +554,8 @@ bool framed_os_connected_to_itself(const struct os_socket *s)
 {
     struct os_address here;
     struct os_address there;
-    if (name_of(fd_of(s), getsockname, &here) != FRAMED_OK || name_of(fd_of(s), getpeername, &there) != FRAMED_OK) return false;
+    if (name_of(fd_of(s), getsockname, &here) != FRAMED_OK || name_of(fd_of(s), getpeername, &there) != FRAMED_OK)
+        return false;
     if (family_of(&here) == AF_UNIX) return false;
     return here.len == there.len && memcmp(here.bytes, there.bytes, here.len) == 0;
 }
