@@ -99,7 +99,7 @@ static const char *late_text(uint8_t late)
 
 void framed_conn_why(const struct conn *c, enum framed_status why, char *text, size_t size)
 {
-    if (why != FRAMED_TOO_LARGE) {
+    if (why != FRAMED_TOO_LARGE || c->io == NULL) {
         (void)snprintf(text, size, "%s", why == FRAMED_TIMEOUT ? late_text(c->late) : framed_status_text(why));
         return;
     }

@@ -118,15 +118,6 @@ void framed_server_guest_free(struct guest *g)
 
 /* ---- accepting ---- */
 
-static void accept_more(struct framed_server *srv)
-{
-    if (srv->draining || srv->accept_failing || connections(srv) >= srv->config.max_conns) return;
-    for (struct listener *l = srv->listeners; l != NULL; l = l->next) {
-        if (l->asked) continue;
-        l->asked = framed_os_accept(&l->sock) == FRAMED_OK;
-    }
-}
-
 /* Out of descriptors or memory: the backlog keeps those who come, and we try again a little later, not at once. */
 static void accept_failed(struct framed_server *srv, enum framed_status st)
 {
@@ -135,6 +126,20 @@ static void accept_failed(struct framed_server *srv, enum framed_status st)
         framed_log(&srv->log, FRAMED_LOG_WARNING, "accepting failed: %s; trying again", framed_status_text(st));
     srv->accept_failing = srv->accept_failed = true;
     framed_wheel_set(&srv->loop.wheel, &srv->accept_timer, framed_loop_now(&srv->loop) + ACCEPT_PAUSE_MS);
+}
+
+static void accept_more(struct framed_server *srv)
+{
+    if (srv->draining || srv->accept_failing || connections(srv) >= srv->config.max_conns) return;
+    for (struct listener *l = srv->listeners; l != NULL; l = l->next) {
+        if (l->asked) continue;
+        enum framed_status st = framed_os_accept(&l->sock);
+        l->asked = st == FRAMED_OK;
+        if (st != FRAMED_OK) {
+            accept_failed(srv, st);
+            return;
+        }
+    }
 }
 
 static void accept_timer_fired(struct timer *t)
