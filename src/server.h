@@ -84,8 +84,8 @@ struct framed_server {
     struct timer drain_timer;
     struct hosts hosts;
     const struct framed_allocator *alloc;
-    atomic_size_t refs; /* the owner's, and one for each kept call */
-    atomic_bool drain_asked;
+    atomic_bool drain_asked; /* apart from the plain flags: other threads and signal handlers set it */
+    atomic_size_t refs;      /* the owner's, and one for each kept call */
     bool draining;
     bool drain_late;
     bool accept_failing; /* since the last attempt ... */

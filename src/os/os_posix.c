@@ -84,6 +84,25 @@ static int fd_of(const struct os_socket *s)
 
 /* ---- pollers ---- */
 
+/* Close-on-exec from the first moment where the system can do that, so that no fork in between inherits it. */
+static int make_socket(int family)
+{
+#ifdef SOCK_CLOEXEC
+    return socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+#else
+    return socket(family, SOCK_STREAM, 0);
+#endif
+}
+
+static int make_pipe(int ends[2])
+{
+#ifdef __linux__
+    return pipe2(ends, O_CLOEXEC | O_NONBLOCK);
+#else
+    return pipe(ends);
+#endif
+}
+
 static enum framed_status prepare(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
@@ -110,7 +129,7 @@ enum framed_status framed_os_poller_open(struct os_poller **poller, enum framed_
 
     enum framed_status st = FRAMED_OK;
     int ends[2];
-    if (pipe(ends) != 0) {
+    if (make_pipe(ends) != 0) {
         st = framed_os_classify(errno);
         goto fail;
     }
@@ -176,7 +195,7 @@ void framed_os_woken(struct os_poller *p)
     char bin[64];
     while (read(p->wake_read, bin, sizeof bin) > 0) continue;
     /* Cleared after draining: a wake in between leaves no byte, but what it announced is seen after this wait. */
-    atomic_store(&p->woken, false);
+    (void)atomic_exchange(&p->woken, false);
 }
 
 /* ---- asking and completing ---- */
@@ -399,7 +418,7 @@ static const struct sockaddr *sockaddr_of(const struct os_address *a)
 
 static enum framed_status new_socket(const struct os_address *a, int *fd)
 {
-    int made = socket(family_of(a), SOCK_STREAM, 0);
+    int made = make_socket(family_of(a));
     if (made < 0) return framed_os_classify(errno);
     enum framed_status st = prepare(made);
     if (st != FRAMED_OK) {

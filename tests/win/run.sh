@@ -1,6 +1,7 @@
 #!/bin/sh
 # run.sh [BUILD]: builds the library for Windows with MinGW-w64 and runs tests/unit/test_os.c and tests/win/echo.c under Wine.
-# As root it installs what is missing through apt-get; else it names it and fails. BUILD is build/windows unless given.
+# As root it installs what is missing through apt-get; else it names it and fails. BUILD, from the root of
+# the tree, is build/windows unless given.
 set -eu
 
 cd "$(dirname "$0")/../.."
@@ -41,7 +42,7 @@ scratch=$(mktemp -d)
 export TMPDIR="$scratch" WINEPREFIX="$scratch/prefix" WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml="
 clean_up() {
     wineserver -k >/dev/null 2>&1 || true
-    wineserver -w >/dev/null 2>&1 || true
+    timeout 30 wineserver -w >/dev/null 2>&1 || true
     rm -rf "$scratch"
 }
 trap clean_up EXIT
@@ -56,7 +57,7 @@ timeout -k 5 180 wine64 wineboot -i >/dev/null 2>&1 || {
 failed=0
 for program in test_os echo; do
     status=0
-    timeout -k 5 180 wine64 "$build/$program.exe" >"$scratch/output" || status=$?
+    timeout -k 5 180 wine64 "$build/$program.exe" </dev/null >"$scratch/output" || status=$?
     tr -d '\r' <"$scratch/output"
     if [ "$status" != 0 ] || ! tail -n 1 "$scratch/output" | grep -q ' passed, 0 failed'; then
         echo "tests/win/run.sh: $program.exe failed, its status was $status" >&2
