@@ -194,22 +194,6 @@ static void conn_over(struct conn *conn, enum framed_status why)
     framed_conn_finish(conn);
 }
 
-static void conn_sent(struct conn *conn)
-{
-    (void)conn;
-}
-
-static uint64_t conn_due(struct conn *conn)
-{
-    (void)conn;
-    return WHEEL_NEVER; /* calls have timers of their own: they differ */
-}
-
-static void conn_late(struct conn *conn)
-{
-    (void)conn;
-}
-
 static bool conn_busy(const struct conn *conn)
 {
     return ((const struct framed_client *)(const void *)conn)->live > 0;
@@ -225,9 +209,6 @@ static const struct conn_ops client_ops = {
     .willing = conn_willing,
     .frame = conn_frame,
     .over = conn_over,
-    .sent = conn_sent,
-    .due = conn_due,
-    .late = conn_late,
     .busy = conn_busy,
     .gone = conn_gone,
 };
@@ -238,11 +219,6 @@ void framed_client_config_init(struct framed_client_config *config, size_t size)
 {
     memset(config, 0, size);
     config->size = size;
-}
-
-static void default_to(uint32_t *field, uint32_t value)
-{
-    if (*field == 0) *field = value;
 }
 
 static enum framed_status read_config(const struct framed_client_config *given, struct framed_client_config *c)

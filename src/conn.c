@@ -172,7 +172,7 @@ static uint64_t least(uint64_t a, uint64_t b)
 static uint64_t earliest_due(struct conn *c)
 {
     uint64_t due = least(least(frame_due(c), send_due(c)), least(idle_due(c), linger_due(c)));
-    return least(due, c->kind->ops->due(c));
+    return c->kind->ops->due != NULL ? least(due, c->kind->ops->due(c)) : due;
 }
 
 /* Deadlines mostly move away, with every byte. The timer is only ever moved nearer; when it fires, it looks again. */
@@ -202,7 +202,7 @@ static void timer_fired(struct timer *t)
         framed_conn_deafen(c, FRAMED_TIMEOUT);
         if (c->closing) return;
     }
-    if (c->kind->ops->due(c) <= now) c->kind->ops->late(c);
+    if (c->kind->ops->due != NULL && c->kind->ops->due(c) <= now) c->kind->ops->late(c);
     watch(c);
 }
 
@@ -325,7 +325,6 @@ static void sock_sent(struct os_socket *s, enum framed_status st, size_t n)
     left(c, n);
     framed_conn_flush(c);
     if (c->closing) return;
-    c->kind->ops->sent(c);
     framed_conn_resume(c);
 }
 

@@ -26,9 +26,7 @@ struct conn_ops {
     void (*frame)(struct conn *c, struct framed_bytes payload);
     /* The in half is over: FRAMED_CLOSED at a clean end, or why. Once. The owner finishes the out half when it has said all. */
     void (*over)(struct conn *c, enum framed_status why);
-    /* Bytes have left. */
-    void (*sent)(struct conn *c);
-    /* The owner's own next deadline (WHEEL_NEVER), and that it has passed. */
+    /* The owner's own next deadline (or WHEEL_NEVER), and that it has passed. Both NULL: it has none. */
     uint64_t (*due)(struct conn *c);
     void (*late)(struct conn *c);
     /* Does anything wait for an answer? Then the connection is not idle. */
@@ -124,6 +122,12 @@ static inline void count(_Atomic uint64_t *counter, uint64_t n)
 {
     /* One writer: no need for a locked add. */
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+/* A field of a config that was left at zero means its default. */
+static inline void default_to(uint32_t *field, uint32_t value)
+{
+    if (*field == 0) *field = value;
 }
 
 #endif

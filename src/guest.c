@@ -229,11 +229,6 @@ static void guest_over(struct conn *c, enum framed_status why)
     finish_if_done(g);
 }
 
-static void guest_sent(struct conn *c)
-{
-    (void)c;
-}
-
 /* The oldest unanswered call is the first whose deadline passes: they have the same, and came in this order. */
 static const struct framed_call *oldest_unanswered(const struct guest *g)
 {
@@ -281,7 +276,6 @@ const struct conn_ops framed_guest_ops = {
     .willing = guest_willing,
     .frame = guest_frame,
     .over = guest_over,
-    .sent = guest_sent,
     .due = guest_due,
     .late = guest_late,
     .busy = guest_busy,

@@ -29,11 +29,6 @@ void framed_server_config_init(struct framed_server_config *config, size_t size)
     config->size = size;
 }
 
-static void default_to(uint32_t *field, uint32_t value)
-{
-    if (*field == 0) *field = value;
-}
-
 static void fill_defaults(struct framed_server_config *c)
 {
     if (c->allocator == NULL) c->allocator = framed_os_allocator();
