@@ -1,0 +1,1123 @@
+/*
+ * test_sim_client.c: owns the proof of what the client promises: every call ends once, and says truly how.
+ * Must not know how the client is made.
+ * Invariants: each test is one world; where the other end is raw, the test decides what it does and when.
+ */
+#include "rig.h"
+
+/* A world with a raw acceptor, a client connected to it, and the acceptor's end. */
+struct pair {
+    struct sim_acceptor *acceptor;
+    struct sim_peer *peer;
+    struct framed_client *client;
+};
+
+static struct pair pair_start(const struct framed_client_config *config)
+{
+    struct pair p;
+    p.acceptor = sim_listen(WHERE);
+    p.client = client_with(config);
+    p.peer = sim_accept(p.acceptor);
+    assert_non_null(p.peer);
+    return p;
+}
+
+static void pair_stop(struct pair *p)
+{
+    framed_client_free(p->client);
+    sim_stop();
+}
+
+static void assert_ends(struct framed_client *client, enum framed_status status)
+{
+    struct framed_event event = next_event(client, 1000);
+    assert_int_equal(event.kind, FRAMED_EVENT_ENDED);
+    assert_int_equal(event.status, status);
+    assert_int_equal(framed_client_next(client, 1000, &event), status);
+    assert_int_equal(framed_client_open_calls(client), 0);
+}
+
+static void assert_reply_event(struct framed_client *client, uint64_t call, const char *text)
+{
+    struct framed_event event = next_event(client, 1000);
+    assert_int_equal(event.kind, FRAMED_EVENT_REPLY);
+    assert_int_equal(event.outcome, FRAMED_REPLY);
+    assert_int_equal(event.status, FRAMED_OK);
+    assert_int_equal(event.call, call);
+    assert_bytes(event.payload, text, strlen(text));
+}
+
+static void assert_failed_event(struct framed_client *client, uint64_t call, enum framed_outcome outcome,
+                                enum framed_status status)
+{
+    struct framed_event event = next_event(client, 100000);
+    assert_int_equal(event.kind, FRAMED_EVENT_REPLY);
+    assert_int_equal(event.call, call);
+    assert_int_equal(event.outcome, outcome);
+    assert_int_equal(event.status, status);
+}
+
+/* ---- calls ---- */
+
+static void call_gets_its_reply(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_start(&rig, 0);
+    rig_serve(&rig);
+    struct framed_client *client = client_with(NULL);
+    assert_call_echoes(client, "hello");
+    assert_call_echoes(client, "");
+    assert_call_echoes(client, "again");
+    framed_client_free(client);
+    rig_stop(&rig);
+}
+
+static void call_gets_replies_of_every_size(void **state)
+{
+    const size_t sizes[] = {0, 1, 4095, 4096, 65531, 65532, 65536, 65537, 200000, 16 << 20};
+    struct rig rig;
+    (void)state;
+    rig_start(&rig, 0);
+    rig_serve(&rig);
+    struct framed_client *client = client_with(NULL);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct framed_event event;
+        uint8_t *body = pattern(sizes[i]);
+        assert_int_equal(framed_client_call(client, framed_bytes_of(body, sizes[i]), 10000, &event), FRAMED_OK);
+        assert_int_equal(event.outcome, FRAMED_REPLY);
+        assert_bytes(event.payload, body, sizes[i]);
+        free(body);
+    }
+    framed_client_free(client);
+    rig_stop(&rig);
+}
+
+static void call_that_times_out_leaves_the_connection_usable_and_its_late_reply_goes_to_nobody(void **state)
+{
+    struct framed_event event;
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    assert_int_equal(framed_client_call(p.client, framed_bytes_str("one"), 500, &event), FRAMED_TIMEOUT);
+    assert_int_equal(event.outcome, FRAMED_MAYBE_EXECUTED);
+    assert_int_equal(sim_now_ms(), 500);
+    assert_int_equal(framed_client_open_calls(p.client), 0);
+    uint64_t two = started(p.client, "two", 10000);
+    sim_run_ms(100);
+    sim_peer_send_frame_text(p.peer, "late reply to one");
+    sim_peer_send_frame_text(p.peer, "reply to two");
+    assert_reply_event(p.client, two, "reply to two");
+    assert_frame_text(p.peer, "one");
+    assert_frame_text(p.peer, "two");
+    pair_stop(&p);
+}
+
+static void late_replies_of_many_timeouts_are_counted_off(void **state)
+{
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    for (int i = 0; i < 10; i++) {
+        struct framed_event event;
+        assert_int_equal(framed_client_call(p.client, framed_bytes_str("x"), 10, &event), FRAMED_TIMEOUT);
+    }
+    uint64_t id = started(p.client, "y", 10000);
+    for (int i = 0; i < 10; i++) sim_peer_send_frame_text(p.peer, "late");
+    sim_peer_send_frame_text(p.peer, "right");
+    assert_reply_event(p.client, id, "right");
+    /* an eleventh is one that nobody asked for */
+    sim_peer_send_frame_text(p.peer, "too much");
+    assert_ends(p.client, FRAMED_MALFORMED);
+    pair_stop(&p);
+}
+
+static void calls_time_out_each_at_its_own_time(void **state)
+{
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    uint64_t slow = started(p.client, "slow", 3000), quick = started(p.client, "quick", 100);
+    uint64_t never = started(p.client, "never", FRAMED_NEVER);
+    assert_failed_event(p.client, quick, FRAMED_MAYBE_EXECUTED, FRAMED_TIMEOUT);
+    assert_int_equal(sim_now_ms(), 100);
+    assert_failed_event(p.client, slow, FRAMED_MAYBE_EXECUTED, FRAMED_TIMEOUT);
+    assert_int_equal(sim_now_ms(), 3000);
+    struct framed_event event;
+    assert_int_equal(framed_client_next(p.client, 100000, &event), FRAMED_MORE);
+    sim_peer_send_frame_text(p.peer, "1");
+    sim_peer_send_frame_text(p.peer, "2");
+    sim_peer_send_frame_text(p.peer, "3");
+    assert_reply_event(p.client, never, "3");
+    pair_stop(&p);
+}
+
+static void replies_answer_the_calls_in_their_order(void **state)
+{
+    struct rig rig;
+    uint64_t ids[20];
+    char text[20][16];
+    (void)state;
+    rig_start(&rig, 0);
+    rig_serve(&rig);
+    struct framed_client *client = client_with(NULL);
+    for (int i = 0; i < 20; i++) {
+        snprintf(text[i], sizeof text[i], "%c%d", i % 3 ? 'e' : 'D', i);
+        ids[i] = started(client, text[i], 10000);
+    }
+    sim_run_ms(10);
+    assert_int_equal(framed_client_open_calls(client), 20);
+    for (size_t i = rig.kept_count; i-- > 0;) assert_int_equal(rig_answer(&rig, i), FRAMED_OK);
+    for (int i = 0; i < 20; i++) {
+        assert_reply_event(client, ids[i], text[i]);
+        for (int k = 0; k < i; k++) assert_int_not_equal(ids[i], ids[k]);
+    }
+    assert_int_equal(framed_client_open_calls(client), 0);
+    framed_client_free(client);
+    rig_stop(&rig);
+}
+
+static void blocking_call_among_started_ones_is_a_misuse(void **state)
+{
+    struct framed_event event;
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    (void)started(p.client, "x", 1000);
+    assert_int_equal(framed_client_call(p.client, framed_bytes_str("y"), 1000, &event), FRAMED_USAGE);
+    pair_stop(&p);
+}
+
+/* ---- how calls end with the connection ---- */
+
+static void reply_nobody_asked_for_ends_the_connection_as_malformed(void **state)
+{
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    sim_peer_send_frame_text(p.peer, "hello");
+    assert_ends(p.client, FRAMED_MALFORMED);
+    assert_true(strlen(framed_client_error(p.client)) > 0);
+    pair_stop(&p);
+}
+
+static void end_of_the_peer_with_calls_open_says_maybe_executed(void **state)
+{
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    uint64_t a = started(p.client, "a", 10000), b = started(p.client, "b", 10000), c = started(p.client, "c", 10000);
+    sim_run_ms(0);
+    sim_peer_send_frame_text(p.peer, "A");
+    sim_peer_finish(p.peer);
+    assert_reply_event(p.client, a, "A");
+    assert_failed_event(p.client, b, FRAMED_MAYBE_EXECUTED, FRAMED_CLOSED);
+    assert_failed_event(p.client, c, FRAMED_MAYBE_EXECUTED, FRAMED_CLOSED);
+    assert_ends(p.client, FRAMED_CLOSED);
+    pair_stop(&p);
+}
+
+static void call_after_the_end_is_not_executed(void **state)
+{
+    struct framed_event event;
+    uint64_t id = 77;
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    sim_peer_finish(p.peer);
+    assert_ends(p.client, FRAMED_CLOSED);
+    assert_int_equal(framed_client_call(p.client, framed_bytes_str("x"), 1000, &event), FRAMED_CLOSED);
+    assert_int_equal(event.outcome, FRAMED_NOT_EXECUTED);
+    assert_int_equal(framed_client_start(p.client, framed_bytes_str("x"), 1000, &id), FRAMED_CLOSED);
+    assert_int_equal(id, 77);
+    pair_stop(&p);
+}
+
+/* The acceptor reads nothing, so the system takes so many bytes and no more; then the connection breaks. Of three calls of 10
+ * bytes each on the wire, those of which a byte left may have been executed, and only those. */
+static void call_is_not_executed_exactly_when_nothing_of_it_left(void **state)
+{
+    (void)state;
+    for (size_t taken = 1; taken <= 30; taken++) {
+        sim_start(0);
+        sim_capacity(taken);
+        struct pair p = pair_start(NULL);
+        sim_peer_stop_reading(p.peer);
+        uint64_t ids[3];
+        for (int i = 0; i < 3; i++) ids[i] = started(p.client, "123456", 10000);
+        struct framed_event event;
+        assert_int_equal(framed_client_next(p.client, 100, &event), FRAMED_MORE);
+        sim_peer_reset(p.peer);
+        for (size_t i = 0; i < 3; i++) {
+            assert_failed_event(p.client, ids[i], taken > 10 * i ? FRAMED_MAYBE_EXECUTED : FRAMED_NOT_EXECUTED,
+                                FRAMED_RESET);
+        }
+        assert_ends(p.client, FRAMED_RESET);
+        pair_stop(&p);
+    }
+}
+
+static void call_that_never_found_a_listener_is_not_executed(void **state)
+{
+    struct framed_client *client;
+    struct framed_event event;
+    (void)state;
+    sim_start(0);
+    assert_int_equal(framed_client_new(NULL, &client), FRAMED_OK);
+    assert_int_equal(framed_client_connect(client, WHERE, 1000), FRAMED_REFUSED);
+    assert_non_null(strstr(framed_client_error(client), WHERE));
+    assert_int_equal(framed_client_call(client, framed_bytes_str("x"), 1000, &event), FRAMED_REFUSED);
+    assert_int_equal(event.outcome, FRAMED_NOT_EXECUTED);
+    framed_client_free(client);
+    sim_stop();
+}
+
+static void connecting_without_waiting_ends_when_it_is_refused(void **state)
+{
+    struct framed_client *client;
+    struct framed_event event;
+    uint64_t id;
+    (void)state;
+    sim_start(0);
+    assert_int_equal(framed_client_new(NULL, &client), FRAMED_OK);
+    assert_int_equal(framed_client_connect(client, WHERE, 0), FRAMED_MORE);
+    assert_int_equal(framed_client_start(client, framed_bytes_str("x"), 1000, &id), FRAMED_FULL);
+    assert_int_equal(framed_client_next(client, 1000, &event), FRAMED_OK);
+    assert_int_equal(event.kind, FRAMED_EVENT_ENDED);
+    assert_int_equal(event.status, FRAMED_REFUSED);
+    framed_client_free(client);
+    sim_stop();
+}
+
+static void connecting_without_waiting_tells_once_when_it_is_done(void **state)
+{
+    struct rig rig;
+    struct framed_client *client;
+    struct framed_event event;
+    uint64_t id;
+    (void)state;
+    rig_start(&rig, 0);
+    rig_serve(&rig);
+    assert_int_equal(framed_client_new(NULL, &client), FRAMED_OK);
+    sim_run_ms(0);
+    assert_int_equal(framed_client_connect(client, WHERE, 0), FRAMED_MORE);
+    assert_int_equal(framed_client_start(client, framed_bytes_str("x"), 1000, &id), FRAMED_FULL);
+    assert_int_equal(framed_client_next(client, 1000, &event), FRAMED_OK);
+    assert_int_equal(event.kind, FRAMED_EVENT_WRITABLE);
+    uint64_t a = started(client, "a", 1000), b = started(client, "b", 1000);
+    assert_reply_event(client, a, "a");
+    assert_reply_event(client, b, "b");
+    assert_int_equal(framed_client_next(client, 1000, &event), FRAMED_MORE);
+    framed_client_free(client);
+    rig_stop(&rig);
+}
+
+static void blocking_call_while_connecting_waits_for_it(void **state)
+{
+    struct rig rig;
+    struct framed_client *client;
+    (void)state;
+    rig_start(&rig, 0);
+    rig_serve(&rig);
+    assert_int_equal(framed_client_new(NULL, &client), FRAMED_OK);
+    sim_run_ms(0);
+    assert_int_equal(framed_client_connect(client, WHERE, 0), FRAMED_MORE);
+    assert_call_echoes(client, "at once");
+    framed_client_free(client);
+    rig_stop(&rig);
+}
+
+static void truncated_reply_is_named(void **state)
+{
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    uint64_t id = started(p.client, "x", 10000);
+    sim_run_ms(0);
+    sim_peer_send(p.peer, "\0\0\0\x05hel", 7);
+    sim_peer_finish(p.peer);
+    assert_failed_event(p.client, id, FRAMED_MAYBE_EXECUTED, FRAMED_TRUNCATED);
+    assert_ends(p.client, FRAMED_TRUNCATED);
+    assert_non_null(strstr(framed_client_error(p.client), framed_status_text(FRAMED_TRUNCATED)));
+    pair_stop(&p);
+}
+
+static void oversize_reply_is_named_with_both_sizes_and_what_it_looks_like(void **state)
+{
+    struct framed_client_config config = client_config();
+    (void)state;
+    config.max_frame = 777;
+    sim_start(0);
+    config.allocator = NULL;
+    struct pair p = pair_start(&config);
+    uint64_t id = started(p.client, "x", 10000);
+    sim_run_ms(0);
+    sim_peer_send(p.peer, "\0\0\x30\x39", 4);
+    assert_failed_event(p.client, id, FRAMED_MAYBE_EXECUTED, FRAMED_TOO_LARGE);
+    assert_ends(p.client, FRAMED_TOO_LARGE);
+    assert_non_null(strstr(framed_client_error(p.client), "12345"));
+    assert_non_null(strstr(framed_client_error(p.client), "777"));
+    pair_stop(&p);
+
+    sim_start(0);
+    p = pair_start(NULL);
+    id = started(p.client, "x", 10000);
+    sim_run_ms(0);
+    sim_peer_send(p.peer, "HTTP/1.1 400 Bad Request\r\n\r\n", 28);
+    assert_failed_event(p.client, id, FRAMED_MAYBE_EXECUTED, FRAMED_TOO_LARGE);
+    assert_non_null(strstr(framed_client_error(p.client), "HTTP"));
+    pair_stop(&p);
+}
+
+static void oversize_request_is_refused_before_it_is_begun(void **state)
+{
+    struct framed_client_config config = client_config();
+    uint64_t id = 77;
+    (void)state;
+    config.max_send = 5;
+    sim_start(0);
+    struct pair p = pair_start(&config);
+    struct framed_event event;
+    assert_int_equal(framed_client_start(p.client, framed_bytes_str("123456"), 1000, &id), FRAMED_TOO_LARGE);
+    assert_int_equal(id, 77);
+    assert_int_equal(framed_client_call(p.client, framed_bytes_str("123456"), 1000, &event), FRAMED_TOO_LARGE);
+    assert_int_equal(event.outcome, FRAMED_NOT_EXECUTED);
+    id = started(p.client, "12345", 1000);
+    sim_run_ms(0);
+    assert_frame_text(p.peer, "12345");
+    sim_peer_send_frame_text(p.peer, "ok");
+    assert_reply_event(p.client, id, "ok");
+    pair_stop(&p);
+}
+
+/* ---- full, writable ---- */
+
+static void full_at_max_calls_and_writable_when_there_is_room(void **state)
+{
+    struct framed_client_config config = client_config();
+    struct framed_event event;
+    uint64_t id = 0;
+    (void)state;
+    config.max_calls = 3;
+    sim_start(0);
+    struct pair p = pair_start(&config);
+    uint64_t first = started(p.client, "1", 10000);
+    (void)started(p.client, "2", 10000);
+    (void)started(p.client, "3", 10000);
+    assert_int_equal(framed_client_start(p.client, framed_bytes_str("4"), 1000, &id), FRAMED_FULL);
+    assert_int_equal(framed_client_next(p.client, 100, &event), FRAMED_MORE);
+    sim_peer_send_frame_text(p.peer, "one");
+    assert_reply_event(p.client, first, "one");
+    assert_int_equal(framed_client_next(p.client, 100, &event), FRAMED_OK);
+    assert_int_equal(event.kind, FRAMED_EVENT_WRITABLE);
+    assert_int_equal(framed_client_start(p.client, framed_bytes_str("4"), 1000, &id), FRAMED_OK);
+    assert_int_equal(framed_client_start(p.client, framed_bytes_str("5"), 1000, &id), FRAMED_FULL);
+    pair_stop(&p);
+}
+
+static void full_at_max_unsent_and_writable_when_the_peer_reads(void **state)
+{
+    struct framed_client_config config = client_config();
+    struct framed_event event;
+    uint64_t id;
+    int n = 0;
+    enum framed_status st;
+    (void)state;
+    config.max_unsent = 1000;
+    sim_start(0);
+    sim_capacity(100);
+    struct pair p = pair_start(&config);
+    sim_peer_stop_reading(p.peer);
+    while ((st = framed_client_start(p.client, framed_bytes_str("12345678901234567890123456789012345678901234567890123456"),
+                                     100000, &id)) == FRAMED_OK) {
+        assert_true(++n < 100);
+    }
+    assert_int_equal(st, FRAMED_FULL);
+    assert_in_range(n, 1000 / 60, 1100 / 60 + 2);
+    assert_int_equal(framed_client_next(p.client, 1000, &event), FRAMED_MORE);
+    sim_peer_start_reading(p.peer);
+    assert_int_equal(framed_client_next(p.client, 1000, &event), FRAMED_OK);
+    assert_int_equal(event.kind, FRAMED_EVENT_WRITABLE);
+    assert_int_equal(framed_client_start(p.client, framed_bytes_str("more"), 1000, &id), FRAMED_OK);
+    pair_stop(&p);
+}
+
+/* ---- finishing ---- */
+
+static void finish_half_closes_only_after_the_last_reply(void **state)
+{
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    uint64_t a = started(p.client, "a", 100000), b = started(p.client, "b", 100000);
+    uint64_t id;
+    assert_int_equal(framed_client_finish(p.client), FRAMED_OK);
+    assert_int_equal(framed_client_start(p.client, framed_bytes_str("c"), 1000, &id), FRAMED_USAGE);
+    struct framed_event event;
+    assert_int_equal(framed_client_next(p.client, 5000, &event), FRAMED_MORE);
+    assert_int_equal(sim_peer_state(p.peer), SIM_OPEN);
+    sim_peer_send_frame_text(p.peer, "A");
+    assert_reply_event(p.client, a, "A");
+    assert_int_equal(framed_client_next(p.client, 5000, &event), FRAMED_MORE);
+    assert_int_equal(sim_peer_state(p.peer), SIM_OPEN);
+    sim_peer_send_frame_text(p.peer, "B");
+    assert_reply_event(p.client, b, "B");
+    sim_run_ms(0);
+    assert_int_equal(sim_peer_state(p.peer), SIM_ENDED);
+    sim_peer_finish(p.peer);
+    assert_ends(p.client, FRAMED_CLOSED);
+    pair_stop(&p);
+}
+
+static void finish_waits_for_the_late_reply_of_a_call_that_timed_out(void **state)
+{
+    struct framed_event event;
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    assert_int_equal(framed_client_call(p.client, framed_bytes_str("x"), 100, &event), FRAMED_TIMEOUT);
+    assert_int_equal(framed_client_finish(p.client), FRAMED_OK);
+    assert_int_equal(framed_client_next(p.client, 0, &event), FRAMED_MORE);
+    sim_peer_send_frame_text(p.peer, "late");
+    sim_run_ms(0);
+    sim_peer_finish(p.peer);
+    assert_ends(p.client, FRAMED_CLOSED); /* and not MALFORMED */
+    pair_stop(&p);
+}
+
+static void free_sends_what_waits_and_ends_at_the_latest_after_the_linger_time(void **state)
+{
+    uint8_t *body = pattern(50000);
+    uint64_t id;
+    (void)state;
+    sim_start(0);
+    sim_capacity(1000);
+    struct pair p = pair_start(NULL);
+    assert_int_equal(framed_client_start(p.client, framed_bytes_of(body, 50000), 1000, &id), FRAMED_OK);
+    framed_client_free(p.client);
+    assert_in_range(sim_now_ms(), 2000, 2005);
+    assert_frame(p.peer, body, 50000);
+    assert_int_equal(sim_peer_state(p.peer), SIM_ENDED);
+    free(body);
+    sim_stop();
+}
+
+static void free_in_every_state_gives_everything_back(void **state)
+{
+    struct framed_client *client;
+    struct framed_event event;
+    (void)state;
+    framed_client_free(NULL);
+    for (int stage = 0; stage < 9; stage++) {
+        sim_start(0);
+        struct sim_acceptor *acceptor = stage == 3 ? NULL : sim_listen(WHERE);
+        if (stage == 2) sim_blackhole(WHERE);
+        assert_int_equal(framed_client_new(NULL, &client), FRAMED_OK);
+        if (stage >= 1) (void)!framed_client_connect(client, WHERE, stage == 1 ? 0 : 1000);
+        struct sim_peer *peer = acceptor ? sim_accept(acceptor) : NULL;
+        if (stage >= 5) (void)started(client, "x", 1000);
+        if (stage == 6) (void)!framed_client_next(client, 10, &event);
+        if (stage == 7) sim_peer_send_frame_text(peer, "reply");
+        if (stage == 8) sim_peer_reset(peer);
+        if (stage >= 7) (void)!framed_client_next(client, 10, &event);
+        framed_client_free(client);
+        sim_stop();
+    }
+}
+
+/* ---- without correlation ---- */
+
+static void frames_go_both_ways_without_correlation(void **state)
+{
+    struct framed_client_config config = client_config();
+    struct framed_bytes frame;
+    (void)state;
+    config.replies = FRAMED_REPLIES_NONE;
+    sim_start(0);
+    struct pair p = pair_start(&config);
+    assert_int_equal(framed_client_recv(p.client, 100, &frame), FRAMED_TIMEOUT);
+    sim_peer_send_frame_text(p.peer, "pushed");
+    sim_peer_send_frame_text(p.peer, "");
+    assert_int_equal(framed_client_recv(p.client, 100, &frame), FRAMED_OK);
+    assert_bytes(frame, "pushed", 6);
+    assert_int_equal(framed_client_recv(p.client, 100, &frame), FRAMED_OK);
+    assert_bytes(frame, "", 0);
+    for (int i = 0; i < 3; i++) assert_int_equal(framed_client_send(p.client, framed_bytes_str("out"), 100), FRAMED_OK);
+    sim_run_ms(0);
+    for (int i = 0; i < 3; i++) assert_frame_text(p.peer, "out");
+    sim_peer_finish(p.peer);
+    assert_int_equal(framed_client_recv(p.client, 100, &frame), FRAMED_CLOSED);
+    assert_int_equal(framed_client_recv(p.client, 100, &frame), FRAMED_CLOSED);
+    assert_int_equal(framed_client_send(p.client, framed_bytes_str("x"), 100), FRAMED_CLOSED);
+    pair_stop(&p);
+}
+
+static void send_says_full_when_a_frame_must_be_taken_first(void **state)
+{
+    struct framed_client_config config = client_config();
+    struct framed_bytes frame;
+    enum framed_status st;
+    int n = 0;
+    (void)state;
+    config.replies = FRAMED_REPLIES_NONE;
+    config.max_unsent = 500;
+    sim_start(0);
+    sim_capacity(100);
+    struct pair p = pair_start(&config);
+    sim_peer_stop_reading(p.peer);
+    while ((st = framed_client_send(p.client, framed_bytes_str("0123456789"), 50)) == FRAMED_OK) assert_true(++n < 100);
+    assert_int_equal(st, FRAMED_TIMEOUT); /* no room, and nothing to take */
+    sim_peer_send_frame_text(p.peer, "take me");
+    assert_int_equal(framed_client_send(p.client, framed_bytes_str("0123456789"), 1000), FRAMED_FULL);
+    assert_int_equal(framed_client_recv(p.client, 0, &frame), FRAMED_OK);
+    assert_bytes(frame, "take me", 7);
+    sim_peer_start_reading(p.peer);
+    assert_int_equal(framed_client_send(p.client, framed_bytes_str("0123456789"), 1000), FRAMED_OK);
+    assert_int_equal(framed_client_recv(p.client, 10, &frame), FRAMED_TIMEOUT);
+    for (int i = 0; i < n + 1; i++) assert_frame_text(p.peer, "0123456789");
+    assert_no_frame(p.peer);
+    pair_stop(&p);
+}
+
+static void finish_without_correlation_half_closes_at_once_and_goes_on_receiving(void **state)
+{
+    struct framed_client_config config = client_config();
+    struct framed_bytes frame;
+    (void)state;
+    config.replies = FRAMED_REPLIES_NONE;
+    sim_start(0);
+    struct pair p = pair_start(&config);
+    assert_int_equal(framed_client_send(p.client, framed_bytes_str("last"), 100), FRAMED_OK);
+    assert_int_equal(framed_client_finish(p.client), FRAMED_OK);
+    assert_int_equal(framed_client_recv(p.client, 1000, &frame), FRAMED_TIMEOUT);
+    assert_frame_text(p.peer, "last");
+    assert_int_equal(sim_peer_state(p.peer), SIM_ENDED);
+    for (int i = 0; i < 5; i++) {
+        sim_peer_send_frame_text(p.peer, "still");
+        assert_int_equal(framed_client_recv(p.client, 10000, &frame), FRAMED_OK);
+        assert_bytes(frame, "still", 5);
+        sim_run_ms(5000);
+    }
+    sim_peer_finish(p.peer);
+    assert_int_equal(framed_client_recv(p.client, 10000, &frame), FRAMED_CLOSED);
+    pair_stop(&p);
+}
+
+static void the_wrong_kind_of_sending_is_a_misuse(void **state)
+{
+    struct framed_client_config config = client_config();
+    struct framed_event event;
+    struct framed_bytes frame;
+    uint64_t id;
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    assert_int_equal(framed_client_send(p.client, framed_bytes_str("x"), 10), FRAMED_USAGE);
+    assert_int_equal(framed_client_recv(p.client, 10, &frame), FRAMED_USAGE);
+    assert_int_equal(framed_client_connect(p.client, WHERE, 10), FRAMED_USAGE);
+    pair_stop(&p);
+    config.replies = FRAMED_REPLIES_NONE;
+    sim_start(0);
+    p = pair_start(&config);
+    assert_int_equal(framed_client_call(p.client, framed_bytes_str("x"), 10, &event), FRAMED_USAGE);
+    assert_int_equal(framed_client_start(p.client, framed_bytes_str("x"), 10, &id), FRAMED_USAGE);
+    pair_stop(&p);
+}
+
+/* ---- in somebody else's loop ---- */
+
+static void client_in_somebody_elses_loop_answers_what_it_wants(void **state)
+{
+    struct rig rig;
+    struct framed_client *client;
+    struct framed_want want;
+    struct framed_event event;
+    uint8_t *body = pattern(30000);
+    int sent = 0, replies = 0, turns = 0;
+    (void)state;
+    rig_start(&rig, 0);
+    sim_capacity(1000);
+    rig_serve(&rig);
+    sim_run_ms(0);
+    assert_int_equal(framed_client_new(NULL, &client), FRAMED_OK);
+    assert_int_equal(framed_client_connect(client, WHERE, 0), FRAMED_MORE);
+    while (replies < 20) {
+        uint64_t id;
+        while (sent < 20 && framed_client_start(client, framed_bytes_of(body, 30000), 60000, &id) == FRAMED_OK) sent++;
+        assert_int_equal(framed_client_want(client, &want), FRAMED_OK);
+        sim_wait_want(&want);
+        assert_int_equal(framed_client_step(client), FRAMED_OK);
+        enum framed_status st;
+        while ((st = framed_client_next(client, 0, &event)) == FRAMED_OK) {
+            if (event.kind == FRAMED_EVENT_WRITABLE) continue;
+            assert_int_equal(event.kind, FRAMED_EVENT_REPLY);
+            assert_int_equal(event.outcome, FRAMED_REPLY);
+            assert_bytes(event.payload, body, 30000);
+            replies++;
+        }
+        assert_int_equal(st, FRAMED_MORE);
+        assert_true(++turns < 100000);
+    }
+    assert_int_equal(sim_now_ms(), 0);
+    framed_client_free(client);
+    free(body);
+    rig_stop(&rig);
+}
+
+static void client_in_somebody_elses_loop_is_told_of_timeouts(void **state)
+{
+    struct framed_want want;
+    struct framed_event event;
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    assert_int_equal(framed_client_want(p.client, &want), FRAMED_OK);
+    assert_int_equal(want.events & FRAMED_WANT_READ, FRAMED_WANT_READ);
+    assert_int_not_equal(want.socket, -1);
+    (void)started(p.client, "x", 5000);
+    int turns = 0;
+    for (;;) {
+        assert_int_equal(framed_client_want(p.client, &want), FRAMED_OK);
+        assert_int_not_equal(want.timeout_ms, FRAMED_NEVER);
+        sim_wait_want(&want);
+        assert_int_equal(framed_client_step(p.client), FRAMED_OK);
+        if (framed_client_next(p.client, 0, &event) == FRAMED_OK && event.kind == FRAMED_EVENT_REPLY) break;
+        assert_true(++turns < 100);
+    }
+    assert_int_equal(event.status, FRAMED_TIMEOUT);
+    assert_in_range(sim_now_ms(), 5000, 5005);
+    pair_stop(&p);
+}
+
+static void wake(void *ctx)
+{
+    framed_client_wake(ctx);
+}
+
+static void wake_ends_a_wait_without_an_event(void **state)
+{
+    struct framed_event event;
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    sim_at(700, wake, p.client);
+    assert_int_equal(framed_client_next(p.client, 5000, &event), FRAMED_MORE);
+    assert_int_equal(sim_now_ms(), 700);
+    framed_client_wake(p.client); /* before the wait */
+    assert_int_equal(framed_client_next(p.client, 5000, &event), FRAMED_MORE);
+    assert_int_equal(sim_now_ms(), 700);
+    assert_int_equal(framed_client_next(p.client, 5000, &event), FRAMED_MORE);
+    assert_int_equal(sim_now_ms(), 5700);
+    pair_stop(&p);
+}
+
+/* ---- connecting ---- */
+
+static void connect_gives_up_after_its_time(void **state)
+{
+    struct framed_client *client;
+    (void)state;
+    sim_start(0);
+    sim_blackhole(WHERE);
+    assert_int_equal(framed_client_new(NULL, &client), FRAMED_OK);
+    assert_int_equal(framed_client_connect(client, WHERE, 1500), FRAMED_TIMEOUT);
+    assert_in_range(sim_now_ms(), 1500, 1505);
+    assert_non_null(strstr(framed_client_error(client), WHERE));
+    framed_client_free(client);
+    sim_stop();
+}
+
+static void connect_tries_each_address_in_turn(void **state)
+{
+    const char *hosts[] = {"10.0.0.1", "10.0.0.2", "10.0.0.3"};
+    struct framed_client *client;
+    struct rig rig;
+    (void)state;
+    rig_start(&rig, 0);
+    sim_name("three.test", hosts, 3);
+    assert_int_equal(framed_server_new(&rig.config, &rig.server), FRAMED_OK);
+    assert_int_equal(framed_server_listen(rig.server, "10.0.0.3:9"), FRAMED_OK);
+    rig.actor = sim_add_actor(rig_run, &rig);
+    sim_run_ms(0);
+    assert_int_equal(framed_client_new(NULL, &client), FRAMED_OK);
+    assert_int_equal(framed_client_connect(client, "three.test:9", 1000), FRAMED_OK);
+    assert_call_echoes(client, "found");
+    framed_client_free(client);
+    rig_stop(&rig);
+}
+
+static void connect_says_what_is_wrong(void **state)
+{
+    struct framed_client *client;
+    (void)state;
+    sim_start(0);
+    assert_int_equal(framed_client_new(NULL, &client), FRAMED_OK);
+    assert_int_equal(framed_client_connect(client, "nowhere.test:80", 1000), FRAMED_NOT_FOUND);
+    assert_non_null(strstr(framed_client_error(client), "nowhere.test"));
+    assert_int_equal(framed_client_connect(client, "no port", 1000), FRAMED_USAGE);
+    assert_int_equal(framed_client_connect(client, "", 1000), FRAMED_USAGE);
+    assert_int_equal(framed_client_connect(client, WHERE, 1000), FRAMED_REFUSED);
+    struct sim_acceptor *acceptor = sim_listen(WHERE);
+    assert_int_equal(framed_client_connect(client, WHERE, 1000), FRAMED_OK);
+    sim_acceptor_close(acceptor);
+    framed_client_free(client);
+    sim_stop();
+}
+
+static void connection_to_itself_is_refused(void **state)
+{
+    struct framed_client *client;
+    (void)state;
+    sim_start(0);
+    sim_connect_to_self();
+    (void)sim_listen(WHERE);
+    assert_int_equal(framed_client_new(NULL, &client), FRAMED_OK);
+    assert_int_equal(framed_client_connect(client, WHERE, 1000), FRAMED_REFUSED);
+    framed_client_free(client);
+    sim_stop();
+}
+
+static void client_takes_over_a_connected_descriptor(void **state)
+{
+    struct framed_client *client;
+    struct sim_peer *peer;
+    char text[32];
+    (void)state;
+    sim_start(0);
+    snprintf(text, sizeof text, "fd:%ld", (long)sim_fd_connected(&peer));
+    assert_int_equal(framed_client_new(NULL, &client), FRAMED_OK);
+    assert_int_equal(framed_client_connect(client, text, 1000), FRAMED_OK);
+    uint64_t id = started(client, "x", 1000);
+    sim_run_ms(0);
+    assert_frame_text(peer, "x");
+    sim_peer_send_frame_text(peer, "y");
+    assert_reply_event(client, id, "y");
+    framed_client_free(client);
+    sim_stop();
+}
+
+static void client_switches_keepalive_on(void **state)
+{
+    struct framed_client_config config = client_config();
+    uint32_t idle_ms, give_up_ms;
+    (void)state;
+    config.keepalive_ms = 4321;
+    sim_start(0);
+    struct pair p = pair_start(&config);
+    assert_true(sim_keepalive(p.peer, &idle_ms, &give_up_ms));
+    assert_int_equal(idle_ms, 4321);
+    assert_int_equal(give_up_ms, 30000);
+    pair_stop(&p);
+}
+
+/* ---- reconnecting ---- */
+
+static void reconnect_works_after_the_end_and_starts_with_a_clean_slate(void **state)
+{
+    struct framed_event event;
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    uint64_t lost = started(p.client, "lost", 60000);
+    assert_int_equal(framed_client_reconnect(p.client, 1000), FRAMED_USAGE); /* it is not over */
+    sim_run_ms(0);
+    sim_peer_send(p.peer, "\0\0\0\x09half", 8); /* of this nothing may be left */
+    sim_peer_finish(p.peer);
+    assert_failed_event(p.client, lost, FRAMED_MAYBE_EXECUTED, FRAMED_TRUNCATED);
+    assert_ends(p.client, FRAMED_TRUNCATED);
+    assert_int_equal(framed_client_reconnect(p.client, 10000), FRAMED_OK);
+    assert_string_equal(framed_client_error(p.client), "");
+    p.peer = sim_accept(p.acceptor);
+    assert_non_null(p.peer);
+    uint64_t id = started(p.client, "new", 60000);
+    assert_true(id > lost);
+    sim_run_ms(0);
+    assert_frame_text(p.peer, "new"); /* the lost one is not sent again */
+    sim_peer_send_frame_text(p.peer, "reply");
+    assert_reply_event(p.client, id, "reply");
+    assert_int_equal(framed_client_next(p.client, 10, &event), FRAMED_MORE);
+    pair_stop(&p);
+}
+
+static void reconnect_forgets_the_late_replies_of_the_last_connection(void **state)
+{
+    struct framed_event event;
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    assert_int_equal(framed_client_call(p.client, framed_bytes_str("x"), 10, &event), FRAMED_TIMEOUT);
+    sim_peer_reset(p.peer);
+    assert_ends(p.client, FRAMED_RESET);
+    assert_int_equal(framed_client_reconnect(p.client, 10000), FRAMED_OK);
+    p.peer = sim_accept(p.acceptor);
+    uint64_t id = started(p.client, "y", 1000);
+    sim_run_ms(0);
+    sim_peer_send_frame_text(p.peer, "for y");
+    assert_reply_event(p.client, id, "for y");
+    pair_stop(&p);
+}
+
+static void reconnect_waits_longer_each_time_with_full_jitter(void **state)
+{
+    struct framed_client_config config = client_config();
+    uint64_t most[12] = {0}, least_wait[12];
+    (void)state;
+    config.backoff_ms = 100;
+    config.backoff_max_ms = 3000;
+    for (int k = 0; k < 12; k++) least_wait[k] = UINT64_MAX;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        sim_start(seed);
+        struct pair p = pair_start(&config);
+        sim_acceptor_close(p.acceptor);
+        sim_peer_reset(p.peer);
+        assert_ends(p.client, FRAMED_RESET);
+        uint64_t bound = 100;
+        for (int k = 0; k < 12; k++) {
+            uint64_t before = sim_now_ms();
+            assert_int_equal(framed_client_reconnect(p.client, 60000), FRAMED_REFUSED);
+            uint64_t waited = sim_now_ms() - before;
+            assert_in_range(waited, 0, bound);
+            if (waited > most[k]) most[k] = waited;
+            if (waited < least_wait[k]) least_wait[k] = waited;
+            bound = bound * 2 > 3000 ? 3000 : bound * 2;
+        }
+        framed_client_free(p.client);
+        sim_stop();
+    }
+    uint64_t bound = 100;
+    for (int k = 0; k < 12; k++) { /* the whole range is used */
+        assert_true(most[k] > bound * 3 / 4);
+        assert_true(least_wait[k] < bound / 4);
+        bound = bound * 2 > 3000 ? 3000 : bound * 2;
+    }
+}
+
+static void reconnect_starts_over_after_a_reply(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct rig rig;
+        rig_start(&rig, seed);
+        rig_serve(&rig);
+        struct framed_client *client = client_with(NULL);
+        for (int k = 0; k < 10; k++) {
+            assert_call_echoes(client, "x");
+            uint64_t before = sim_now_ms();
+            struct framed_event event;
+            assert_int_equal(framed_client_call(client, framed_bytes_str("F"), 1000, &event), FRAMED_CLOSED);
+            assert_int_equal(event.outcome, FRAMED_MAYBE_EXECUTED);
+            assert_int_equal(framed_client_reconnect(client, 60000), FRAMED_OK);
+            assert_in_range(sim_now_ms() - before, 0, 100);
+        }
+        framed_client_free(client);
+        rig_stop(&rig);
+    }
+}
+
+/* ---- any amount, tiny buffers ---- */
+
+static void any_amount_passes_tiny_buffers_without_a_deadlock(void **state)
+{
+    const size_t capacities[] = {1, 2, 5, 100, 3000};
+    const size_t sizes[] = {0, 1, 7, 500, 20000};
+    (void)state;
+    for (size_t c = 0; c < 5; c++) {
+        for (size_t z = 0; z < 5; z++) {
+            struct rig rig;
+            struct framed_client_config config = client_config();
+            size_t n = sizes[z] > 1000 ? (capacities[c] < 10 ? 5 : 100) : 300;
+            size_t sent = 0, replies = 0;
+            uint8_t *body = pattern(sizes[z]);
+            rig_start(&rig, 0);
+            sim_capacity(capacities[c]);
+            rig.config.max_calls = 4;
+            rig.config.max_unsent = 100;
+            config.max_unsent = 100;
+            rig_serve(&rig);
+            struct framed_client *client = client_with(&config);
+            while (replies < n) {
+                uint64_t id;
+                enum framed_status st = FRAMED_FULL;
+                if (sent < n) st = framed_client_start(client, framed_bytes_of(body, sizes[z]), FRAMED_NEVER, &id);
+                if (st == FRAMED_OK) {
+                    sent++;
+                    continue;
+                }
+                assert_int_equal(st, FRAMED_FULL);
+                struct framed_event event;
+                assert_int_equal(framed_client_next(client, 1000, &event), FRAMED_OK);
+                if (event.kind == FRAMED_EVENT_WRITABLE) continue;
+                assert_int_equal(event.kind, FRAMED_EVENT_REPLY);
+                assert_int_equal(event.outcome, FRAMED_REPLY);
+                assert_bytes(event.payload, body, sizes[z]);
+                replies++;
+            }
+            assert_int_equal(sim_now_ms(), 0); /* nobody ever waited for a deadline */
+            framed_client_free(client);
+            free(body);
+            rig_stop(&rig);
+        }
+    }
+}
+
+static void writing_everything_before_reading_anything_passes_tiny_buffers(void **state)
+{
+    struct rig rig;
+    struct framed_client_config config = client_config();
+    uint8_t *body = pattern(1000);
+    (void)state;
+    rig_start(&rig, 0);
+    sim_capacity(64);
+    rig.config.max_unsent = 2000;
+    config.max_unsent = SIZE_MAX;
+    rig_serve(&rig);
+    struct framed_client *client = client_with(&config);
+    for (int i = 0; i < 1000; i++) {
+        uint64_t id;
+        assert_int_equal(framed_client_start(client, framed_bytes_of(body, 1000), FRAMED_NEVER, &id), FRAMED_OK);
+    }
+    for (int i = 0; i < 1000; i++) {
+        struct framed_event event = next_event(client, 1000);
+        assert_int_equal(event.outcome, FRAMED_REPLY);
+        assert_bytes(event.payload, body, 1000);
+    }
+    assert_int_equal(sim_now_ms(), 0);
+    framed_client_free(client);
+    free(body);
+    rig_stop(&rig);
+}
+
+/* ---- many clients, each in its own flow ---- */
+
+struct caller {
+    int number;
+    bool done;
+    size_t right;
+};
+
+static void call_fifty_times(void *ctx)
+{
+    struct caller *me = ctx;
+    struct framed_client *client;
+    char text[40];
+    if (framed_client_new(NULL, &client) != FRAMED_OK) return;
+    if (framed_client_connect(client, WHERE, 10000) == FRAMED_OK) {
+        for (int i = 0; i < 50; i++) {
+            struct framed_event event;
+            snprintf(text, sizeof text, "caller %d says %d", me->number, i);
+            if (framed_client_call(client, framed_bytes_str(text), 10000, &event) != FRAMED_OK) break;
+            me->right += event.payload.len == strlen(text) && memcmp(event.payload.at, text, event.payload.len) == 0;
+        }
+    }
+    framed_client_free(client);
+    me->done = true;
+}
+
+static bool all_done(void *ctx)
+{
+    const struct caller *callers = ctx;
+    for (int i = 0; i < 30; i++) {
+        if (!callers[i].done) return false;
+    }
+    return true;
+}
+
+static void thirty_blocking_clients_each_get_their_own_replies(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 5; seed++) {
+        struct rig rig;
+        struct caller callers[30] = {{0}};
+        rig_start(&rig, seed);
+        sim_capacity(50);
+        sim_events_per_wait(seed % 3 ? 2 : 0);
+        rig_serve(&rig);
+        sim_run_ms(0);
+        for (int i = 0; i < 30; i++) {
+            callers[i].number = i;
+            (void)sim_add_actor(call_fifty_times, &callers[i]);
+        }
+        assert_true(sim_run_until(all_done, callers, 100000));
+        for (int i = 0; i < 30; i++) assert_int_equal(callers[i].right, 50);
+        sim_run_ms(0);
+        rig_stop(&rig);
+    }
+}
+
+/* ---- no allocation per call after warm-up ---- */
+
+static void calls_allocate_nothing_after_warm_up(void **state)
+{
+    const size_t sizes[] = {0, 64, 5000, 70000, 1 << 20};
+    (void)state;
+    for (size_t i = 0; i < 5; i++) {
+        struct rig rig;
+        uint64_t before = 0;
+        uint8_t *body = pattern(sizes[i]);
+        rig_start(&rig, 0);
+        rig_serve(&rig);
+        struct framed_client *client = client_with(NULL);
+        for (int k = 0; k < 300; k++) {
+            struct framed_event event;
+            if (k == 30) before = meter_read(sim_meter()).calls;
+            assert_int_equal(framed_client_call(client, framed_bytes_of(body, sizes[i]), 10000, &event), FRAMED_OK);
+            assert_int_equal(event.payload.len, sizes[i]);
+        }
+        assert_int_equal(meter_read(sim_meter()).calls - before, 0);
+        framed_client_free(client);
+        free(body);
+        rig_stop(&rig);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(call_gets_its_reply),
+        cmocka_unit_test(call_gets_replies_of_every_size),
+        cmocka_unit_test(call_that_times_out_leaves_the_connection_usable_and_its_late_reply_goes_to_nobody),
+        cmocka_unit_test(late_replies_of_many_timeouts_are_counted_off),
+        cmocka_unit_test(calls_time_out_each_at_its_own_time),
+        cmocka_unit_test(replies_answer_the_calls_in_their_order),
+        cmocka_unit_test(blocking_call_among_started_ones_is_a_misuse),
+        cmocka_unit_test(reply_nobody_asked_for_ends_the_connection_as_malformed),
+        cmocka_unit_test(end_of_the_peer_with_calls_open_says_maybe_executed),
+        cmocka_unit_test(call_after_the_end_is_not_executed),
+        cmocka_unit_test(call_is_not_executed_exactly_when_nothing_of_it_left),
+        cmocka_unit_test(call_that_never_found_a_listener_is_not_executed),
+        cmocka_unit_test(connecting_without_waiting_ends_when_it_is_refused),
+        cmocka_unit_test(connecting_without_waiting_tells_once_when_it_is_done),
+        cmocka_unit_test(blocking_call_while_connecting_waits_for_it),
+        cmocka_unit_test(truncated_reply_is_named),
+        cmocka_unit_test(oversize_reply_is_named_with_both_sizes_and_what_it_looks_like),
+        cmocka_unit_test(oversize_request_is_refused_before_it_is_begun),
+        cmocka_unit_test(full_at_max_calls_and_writable_when_there_is_room),
+        cmocka_unit_test(full_at_max_unsent_and_writable_when_the_peer_reads),
+        cmocka_unit_test(finish_half_closes_only_after_the_last_reply),
+        cmocka_unit_test(finish_waits_for_the_late_reply_of_a_call_that_timed_out),
+        cmocka_unit_test(free_sends_what_waits_and_ends_at_the_latest_after_the_linger_time),
+        cmocka_unit_test(free_in_every_state_gives_everything_back),
+        cmocka_unit_test(frames_go_both_ways_without_correlation),
+        cmocka_unit_test(send_says_full_when_a_frame_must_be_taken_first),
+        cmocka_unit_test(finish_without_correlation_half_closes_at_once_and_goes_on_receiving),
+        cmocka_unit_test(the_wrong_kind_of_sending_is_a_misuse),
+        cmocka_unit_test(client_in_somebody_elses_loop_answers_what_it_wants),
+        cmocka_unit_test(client_in_somebody_elses_loop_is_told_of_timeouts),
+        cmocka_unit_test(wake_ends_a_wait_without_an_event),
+        cmocka_unit_test(connect_gives_up_after_its_time),
+        cmocka_unit_test(connect_tries_each_address_in_turn),
+        cmocka_unit_test(connect_says_what_is_wrong),
+        cmocka_unit_test(connection_to_itself_is_refused),
+        cmocka_unit_test(client_takes_over_a_connected_descriptor),
+        cmocka_unit_test(client_switches_keepalive_on),
+        cmocka_unit_test(reconnect_works_after_the_end_and_starts_with_a_clean_slate),
+        cmocka_unit_test(reconnect_forgets_the_late_replies_of_the_last_connection),
+        cmocka_unit_test(reconnect_waits_longer_each_time_with_full_jitter),
+        cmocka_unit_test(reconnect_starts_over_after_a_reply),
+        cmocka_unit_test(any_amount_passes_tiny_buffers_without_a_deadlock),
+        cmocka_unit_test(writing_everything_before_reading_anything_passes_tiny_buffers),
+        cmocka_unit_test(thirty_blocking_clients_each_get_their_own_replies),
+        cmocka_unit_test(calls_allocate_nothing_after_warm_up),
+    };
+    return cmocka_run_group_tests_name("sim_client", tests, NULL, NULL);
+}
