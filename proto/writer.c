@@ -116,15 +116,15 @@ enum framed_status framed_writer_in_place(struct framed_writer *w, uint8_t *payl
     if (!allowed(len, max)) return FRAMED_TOO_LARGE;
     uint8_t *at = payload - FRAMED_LENGTH_SIZE;
     size_t n = FRAMED_LENGTH_SIZE + len;
-    bool adjacent = w->tail != NULL && w->tail->kind == LENT && w->tail->at + w->tail->len == at;
-    /* Small frames that make no run are cheaper copied than as pieces of their own. */
-    if (w->tail != NULL && !adjacent && len <= SMALL) return framed_writer_copy(w, framed_bytes_of(payload, len), max);
-    if (adjacent) {
+    struct framed_piece *tail = w->tail;
+    if (tail != NULL && tail->kind == LENT && tail->at + tail->len == at) {
         be32_put(at, (uint32_t)len);
-        w->tail->len += n;
+        tail->len += n;
         w->unsent += n;
         return FRAMED_OK;
     }
+    /* Small frames that make no run are cheaper copied than as pieces of their own. */
+    if (tail != NULL && len <= SMALL) return framed_writer_copy(w, framed_bytes_of(payload, len), max);
     struct framed_piece *p = piece_new(w, LENT, 0);
     if (p == NULL) return FRAMED_NOMEM;
     be32_put(at, (uint32_t)len);

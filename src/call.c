@@ -47,6 +47,7 @@ struct framed_call *framed_call_keep(struct framed_call *fresh)
     uint32_t ms = srv->config.call_ms;
     call->due = ms == FRAMED_NEVER ? WHEEL_NEVER : framed_loop_now(&srv->loop) + ms;
     framed_ordered_begin(&g->calls, &call->place);
+    g->conn.held = g->calls.count >= srv->config.max_calls;
     atomic_fetch_add(&srv->refs, 1);
     return call;
 }

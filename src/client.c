@@ -144,14 +144,10 @@ static void conn_connected(struct conn *conn, enum framed_status st)
         c->ended = st;
 }
 
-static bool conn_willing(struct conn *conn)
-{
-    return client_of(conn)->slot == SLOT_EMPTY;
-}
-
 static void fill_slot(struct framed_client *c, enum framed_event_kind kind, struct framed_bytes payload)
 {
     c->slot = SLOT_READY;
+    c->conn.held = true;
     c->event = (struct framed_event){.kind = kind, .outcome = FRAMED_REPLY, .payload = payload};
     (void)framed_conn_take(&c->conn, payload, &c->taken); /* else it lies in our inbox, which stays */
 }
@@ -206,7 +202,6 @@ static void conn_gone(struct conn *conn)
 
 static const struct conn_ops client_ops = {
     .connected = conn_connected,
-    .willing = conn_willing,
     .frame = conn_frame,
     .over = conn_over,
     .busy = conn_busy,
@@ -270,6 +265,7 @@ enum framed_status framed_client_new(const struct framed_client_config *config, 
     k->loop = &c->loop;
     k->inbox = c->inbox;
     k->max_frame = config_whole.max_frame;
+    k->max_unsent = SIZE_MAX; /* it always reads while a write is blocked */
     k->frame_ms = config_whole.frame_ms;
     k->frame_rate = config_whole.frame_rate;
     k->idle_ms = config_whole.idle_ms;
@@ -316,6 +312,7 @@ static void release_given(struct framed_client *c)
 {
     if (c->slot != SLOT_GIVEN) return;
     c->slot = SLOT_EMPTY;
+    c->conn.held = false;
     framed_buf_fini(&c->taken, memory_of(c));
 }
 
@@ -324,6 +321,7 @@ static void release_given(struct framed_client *c)
 static void begin_connection(struct framed_client *c)
 {
     c->conn_live = true;
+    c->conn.held = c->slot != SLOT_EMPTY;
     c->queued = 0;
     c->sent_before = atomic_load_explicit(&c->kind.bytes_out, memory_order_relaxed);
     uint32_t keepalive = c->config.keepalive_ms;

@@ -9,22 +9,7 @@
 #include "../proto/be.h"
 #include <stdio.h>
 
-enum { VIEWS = 16, VIEWS_AT_ONCE = 64, SEND_UNIT = 64 << 10 };
-
-/* What only a busy connection has. */
-struct conn_io {
-    struct framed_reader reader;
-    struct framed_writer writer;
-    uint8_t *loan; /* the bytes now lent to the reader; NULL when none are */
-    size_t loan_len;
-    uint64_t frame_since;
-    uint64_t send_since; /* the last time that SEND_UNIT bytes had left; 0: nothing waits */
-    size_t send_taken;   /* since then */
-    uint32_t claimed;
-    bool paused;  /* something received waits, and nobody is willing to take it */
-    bool sending; /* a send is outstanding; `views` belong to the system */
-    struct framed_bytes views[VIEWS];
-};
+enum { VIEWS_AT_ONCE = 64, SEND_UNIT = 64 << 10 };
 
 static struct conn *conn_of(struct os_socket *s)
 {
@@ -127,9 +112,10 @@ static bool lingering(const struct conn *c)
     return c->in == IN_OVER && c->out == OUT_FINISHED;
 }
 
-static bool willing(struct conn *c)
+/* Is one more frame wanted? */
+static inline bool willing(const struct conn *c)
 {
-    return c->in == IN_OPEN && !c->closing && c->kind->ops->willing(c);
+    return c->in == IN_OPEN && !c->closing && !c->held && framed_conn_unsent(c) + c->owed < c->kind->max_unsent;
 }
 
 static bool frame_unfinished(const struct conn *c)
@@ -295,7 +281,7 @@ static enum framed_status send_waiting(struct conn *c)
     if (io->send_since == 0) io->send_since = now_of(c);
     enum framed_status st = framed_writer_keep(&io->writer);
     if (st != FRAMED_OK) return st;
-    size_t n = framed_writer_views(&io->writer, io->views, VIEWS);
+    size_t n = framed_writer_views(&io->writer, io->views, CONN_VIEWS);
     st = framed_os_send(&c->sock, io->views, n);
     if (st == FRAMED_OK) io->sending = true;
     return st;
@@ -335,34 +321,26 @@ enum framed_status framed_conn_take(struct conn *c, struct framed_bytes payload,
     return framed_reader_take(&c->io->reader, payload, buf);
 }
 
-bool framed_conn_in_place(const struct conn *c, struct framed_bytes payload, struct framed_bytes part)
-{
-    const struct conn_io *io = c->io;
-    uintptr_t loan = (uintptr_t)io->loan;
-    uintptr_t frame = (uintptr_t)payload.at;
-    if (loan == 0 || frame < loan || frame - loan >= io->loan_len) return false; /* parked, or in memory of its own */
-    return (uintptr_t)part.at - loan >= FRAMED_LENGTH_SIZE;
-}
-
-/* Takes frames as long as there are whole ones and the owner is willing. */
+/* Takes frames as long as there are whole ones and they are wanted. */
 static void take_frames(struct conn *c)
 {
     struct conn_io *io = c->io;
-    while (willing(c)) {
-        struct framed_bytes payload;
-        enum framed_status st = framed_reader_next(&io->reader, &payload);
-        if (st == FRAMED_OK) {
-            io->frame_since = now_of(c);
-            c->kind->ops->frame(c, payload);
-            continue;
-        }
-        if (st < FRAMED_OK) {
-            io->claimed = framed_reader_claimed(&io->reader);
-            framed_conn_deafen(c, st);
-        } else if (c->drained) {
-            framed_conn_deafen(c, FRAMED_CLOSED);
-        }
-        return;
+    enum framed_status st = FRAMED_OK;
+    uint64_t taken = 0;
+    struct framed_bytes payload;
+    while (willing(c) && (st = framed_reader_next(&io->reader, &payload)) == FRAMED_OK) {
+        c->kind->ops->frame(c, payload);
+        taken++;
+    }
+    if (taken > 0) {
+        count(&c->kind->frames_in, taken);
+        io->frame_since = now_of(c);
+    }
+    if (st < FRAMED_OK) {
+        io->claimed = framed_reader_claimed(&io->reader);
+        framed_conn_deafen(c, st);
+    } else if (st == FRAMED_MORE && c->drained) {
+        framed_conn_deafen(c, FRAMED_CLOSED);
     }
 }
 
@@ -505,6 +483,8 @@ static void begin(struct conn *c, struct conn_kind *kind, enum conn_in in)
     c->in = (uint8_t)in;
     c->out = OUT_OPEN;
     c->late = LATE_NOT;
+    c->owed = 0;
+    c->held = false;
     c->peer_ended = c->drained = c->closing = c->pumping = false;
 }
 

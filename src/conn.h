@@ -19,10 +19,8 @@ struct conn;
 struct conn_ops {
     /* A client's connect ended. On failure nothing more comes but `gone`. */
     void (*connected)(struct conn *c, enum framed_status st);
-    /* Willing to take one more frame now? Asked before each; conn_resume asks again. */
-    bool (*willing)(struct conn *c);
-    /* A frame, lent until this returns. (A willing() that says no right after may keep it until conn_resume, if the owner
-     * gave the memory that is received into.) */
+    /* A frame, lent until this returns. (An owner that holds the connection meanwhile, and gave the memory that is received
+     * into, may keep it until conn_resume.) */
     void (*frame)(struct conn *c, struct framed_bytes payload);
     /* The in half is over: FRAMED_CLOSED at a clean end, or why. Once. The owner finishes the out half when it has said all. */
     void (*over)(struct conn *c, enum framed_status why);
@@ -41,11 +39,13 @@ struct conn_kind {
     struct loop *loop;
     uint8_t *inbox; /* FRAMED_RECEIVE_SIZE bytes to receive into, for an owner that keeps frames; NULL: the loop's, lent */
     uint32_t max_frame;
+    size_t max_unsent; /* with so many bytes to be sent, or owed, no further frame is taken */
     uint32_t frame_ms; /* FRAMED_NEVER switches one off, 0 does not occur */
     uint32_t frame_rate;
     uint32_t idle_ms;
     uint32_t send_ms;
     uint32_t linger_ms;
+    _Atomic uint64_t frames_in; /* given to `frame` */
     _Atomic uint64_t bytes_in;
     _Atomic uint64_t bytes_out;
     _Atomic uint64_t deadlines; /* connections that one of them ended */
@@ -57,13 +57,30 @@ enum conn_late { LATE_NOT, LATE_FRAME, LATE_SEND, LATE_IDLE };
 
 enum conn_out { OUT_OPEN, OUT_FINISHING, OUT_FINISHED };
 
-struct conn_io;
+enum { CONN_VIEWS = 16 };
+
+/* What only a busy connection has. */
+struct conn_io {
+    struct framed_reader reader;
+    struct framed_writer writer;
+    uint8_t *loan; /* the bytes now lent to the reader; NULL when none are */
+    size_t loan_len;
+    uint64_t frame_since;
+    uint64_t send_since; /* the last time that 64 KiB had left; 0: nothing waits */
+    size_t send_taken;   /* since then */
+    uint32_t claimed;
+    bool paused;  /* something received waits, and nobody is willing to take it */
+    bool sending; /* a send is outstanding; `views` belong to the system */
+    struct framed_bytes views[CONN_VIEWS];
+};
 
 struct conn {
     struct os_socket sock;
     struct timer timer;
     struct conn_kind *kind;
     struct conn_io *io;
+    uint32_t owed;        /* the owner's: bytes it will have to send, counted like those that wait */
+    bool held;            /* the owner's: take no further frame; then conn_resume */
     uint64_t quiet_since; /* the last byte or answer; in OVER + FINISHED: the half-close */
     uint8_t in;
     uint8_t out;
@@ -94,12 +111,20 @@ enum framed_status framed_conn_take(struct conn *c, struct framed_bytes payload,
 
 /* May the four bytes before this part of the frame being handed out be overwritten, and both stay lent until `frame`'s turn
  * is over? (framed_writer_in_place) */
-bool framed_conn_in_place(const struct conn *c, struct framed_bytes payload, struct framed_bytes part);
+static inline bool conn_in_place(const struct conn *c, struct framed_bytes payload, struct framed_bytes part)
+{
+    uintptr_t loan = (uintptr_t)c->io->loan;
+    uintptr_t frame = (uintptr_t)payload.at;
+    uintptr_t at = (uintptr_t)part.at;
+    if (loan == 0 || frame < loan || frame - loan >= c->io->loan_len) return false; /* parked, or in memory of its own */
+    bool inside = at >= frame && at - frame <= payload.len && part.len <= payload.len - (at - frame);
+    return inside && at - loan >= FRAMED_LENGTH_SIZE;
+}
 
 /* Sends what waits, as far as the system takes it. */
 void framed_conn_flush(struct conn *c);
 
-/* The owner may be willing again, or has given an answer: goes on with what waits. Never calls back into `gone`. */
+/* The owner holds it no longer, or owes less, or has given an answer: goes on with what waits. Never calls `gone`. */
 void framed_conn_resume(struct conn *c);
 
 /* Ends the in half, if it is not over yet: `over` is told why. */

@@ -53,17 +53,16 @@ static bool inside(struct framed_bytes part, struct framed_bytes whole)
 /* Puts an answer into the writer by the cheapest way there is. */
 static enum framed_status put(struct guest *g, struct framed_call *call, struct framed_bytes bytes)
 {
+    uint32_t max = g->server->config.max_send;
+    if (call->state == CALL_FRESH && conn_in_place(&g->conn, call->body, bytes))
+        return framed_writer_in_place(&g->conn.io->writer, (uint8_t *)(uintptr_t)bytes.at, bytes.len, max);
     struct framed_writer *w = framed_conn_writer(&g->conn);
     if (w == NULL) return FRAMED_NOMEM;
-    uint32_t max = g->server->config.max_send;
+    if (bytes.len <= COPY_SMALL) return framed_writer_copy(w, bytes, max);
     if (inside(bytes, call->body)) {
-        if (call->state == CALL_FRESH) {
-            if (framed_conn_in_place(&g->conn, call->body, bytes))
-                return framed_writer_in_place(w, (uint8_t *)(uintptr_t)bytes.at, bytes.len, max);
-            if (bytes.len > COPY_SMALL) (void)framed_conn_take(&g->conn, call->body, &call->memory);
-        }
-        if (call->memory.at != NULL && bytes.len > COPY_SMALL) return framed_writer_take(w, &call->memory, bytes, max);
-    } else if (call->reply.at != NULL && bytes.len > COPY_SMALL) {
+        if (call->state == CALL_FRESH) (void)framed_conn_take(&g->conn, call->body, &call->memory);
+        if (call->memory.at != NULL) return framed_writer_take(w, &call->memory, bytes, max);
+    } else if (call->reply.at != NULL) {
         return framed_writer_take(w, &call->reply, bytes, max);
     }
     return framed_writer_copy(w, bytes, max);
@@ -87,7 +86,6 @@ static enum framed_status answer_in_turn(struct guest *g, struct framed_call *fr
 
 enum framed_status framed_guest_answer(struct guest *g, struct framed_call *call, struct framed_bytes bytes)
 {
-    call->state = CALL_FRESH;
     enum framed_status st = g->calls.count == 0 ? put(g, call, bytes) : answer_in_turn(g, call, bytes);
     call->state = CALL_CONSUMED;
     if (st == FRAMED_OK)
@@ -106,7 +104,8 @@ static void drop_later_calls(struct guest *g)
         atomic_store(&call->over, true);
         if (place->finished) framed_call_free(call); /* else it is the handler's, who will still answer it */
     }
-    g->waiting = 0;
+    g->conn.owed = 0;
+    g->conn.held = false;
 }
 
 /* Lets out what has its turn. */
@@ -118,7 +117,7 @@ static void advance(struct guest *g)
         bool failed = call->failed;
         enum framed_status st = FRAMED_OK;
         if (!failed) {
-            g->waiting -= call->answer.len > g->waiting ? g->waiting : (uint32_t)call->answer.len;
+            g->conn.owed -= call->answer.len > g->conn.owed ? g->conn.owed : (uint32_t)call->answer.len;
             st = put(g, call, call->answer);
             if (st == FRAMED_OK) count(&g->server->replies, 1);
         }
@@ -129,6 +128,7 @@ static void advance(struct guest *g)
         }
         if (failed) drop_later_calls(g);
     }
+    g->conn.held = g->calls.count >= g->server->config.max_calls;
     finish_if_done(g);
 }
 
@@ -152,7 +152,7 @@ void framed_guest_answered(struct framed_call *call)
         count(&g->server->failed_calls, 1);
         framed_conn_deafen(&g->conn, FRAMED_CLOSED);
     } else {
-        g->waiting = call->answer.len > UINT32_MAX - g->waiting ? UINT32_MAX : g->waiting + (uint32_t)call->answer.len;
+        g->conn.owed = call->answer.len > UINT32_MAX - g->conn.owed ? UINT32_MAX : g->conn.owed + (uint32_t)call->answer.len;
     }
     mark_dirty(g); /* one gathered send per connection and turn, however many answers came */
 }
@@ -199,13 +199,6 @@ void framed_guest_fail(struct guest *g, struct framed_call *fresh, unsigned code
 
 /* ---- the connection's side ---- */
 
-static bool guest_willing(struct conn *c)
-{
-    const struct guest *g = guest_of(c);
-    const struct framed_server_config *config = &g->server->config;
-    return g->calls.count < config->max_calls && framed_conn_unsent(c) + g->waiting < config->max_unsent;
-}
-
 static void guest_frame(struct conn *c, struct framed_bytes payload)
 {
     struct guest *g = guest_of(c);
@@ -214,7 +207,6 @@ static void guest_frame(struct conn *c, struct framed_bytes payload)
     call->guest = g;
     call->body = payload;
     call->state = CALL_FRESH;
-    count(&srv->requests, 1);
     srv->config.handler(srv->config.handler_ctx, call);
     if (call->state == CALL_FRESH && srv->config.replies == FRAMED_REPLIES_ORDERED)
         framed_guest_fail(g, call, FRAMED_CODE_INTERNAL, "the handler gave no answer");
@@ -273,7 +265,6 @@ static void guest_gone(struct conn *c)
 }
 
 const struct conn_ops framed_guest_ops = {
-    .willing = guest_willing,
     .frame = guest_frame,
     .over = guest_over,
     .due = guest_due,

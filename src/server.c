@@ -323,6 +323,7 @@ static void fill_kind(struct framed_server *srv)
     k->ops = &framed_guest_ops;
     k->loop = &srv->loop;
     k->max_frame = c->max_frame;
+    k->max_unsent = c->max_unsent;
     k->frame_ms = c->frame_ms;
     k->frame_rate = c->frame_rate;
     k->idle_ms = c->idle_ms;
@@ -408,7 +409,7 @@ void framed_server_stats(const struct framed_server *srv, struct framed_server_s
         .closed = read_counter(&srv->closed),
         .bytes_in = read_counter(&srv->kind.bytes_in),
         .bytes_out = read_counter(&srv->kind.bytes_out),
-        .requests = read_counter(&srv->requests),
+        .requests = read_counter(&srv->kind.frames_in),
         .replies = read_counter(&srv->replies),
         .failed_calls = read_counter(&srv->failed_calls),
         .framing_errors = read_counter(&srv->framing_errors),

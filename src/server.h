@@ -51,7 +51,6 @@ struct guest {
     struct guest **link;
     struct guest *next_dirty; /* has something to flush at the end of the turn; itself: the last */
     struct host *host;
-    uint32_t waiting; /* bytes of answers before their turn, saturating */
     uint16_t port;
     bool logged; /* why it ended has been said */
 };
@@ -93,7 +92,6 @@ struct framed_server {
     _Atomic uint64_t accepted;
     _Atomic uint64_t refused;
     _Atomic uint64_t closed;
-    _Atomic uint64_t requests;
     _Atomic uint64_t replies;
     _Atomic uint64_t failed_calls;
     _Atomic uint64_t framing_errors;
