@@ -63,8 +63,6 @@ static enum framed_status read_config(const struct framed_server_config *given, 
 
 /* ---- guests ---- */
 
-static void accept_more(struct framed_server *srv);
-
 struct guest *framed_server_guest_new(struct framed_server *srv)
 {
     if (srv->spare == NULL) {
@@ -107,8 +105,7 @@ void framed_server_guest_free(struct guest *g)
 {
     struct framed_server *srv = g->server;
     guest_forget(g);
-    count(&srv->closed, 1);
-    accept_more(srv);
+    count(&srv->closed, 1); /* the next turn may accept again */
 }
 
 /* ---- accepting ---- */

@@ -104,7 +104,7 @@ enum framed_status framed_server_turn(struct framed_server *server, uint64_t wai
 
 /* server.c, for the others */
 struct guest *framed_server_guest_new(struct framed_server *server);
-void framed_server_guest_free(struct guest *g);         /* its `gone` has come; may make accepting go on */
+void framed_server_guest_free(struct guest *g);         /* its `gone` has come */
 void framed_server_unref(struct framed_server *server); /* frees it with the last reference */
 
 /* guest.c */

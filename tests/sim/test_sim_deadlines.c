@@ -493,6 +493,7 @@ static void send_deadline_ends_a_peer_that_reads_nothing(void **state)
     assert_in_range(let_go_within(peer, 60000), 30000, 30005);
     assert_int_equal(rig_stats(&rig).deadlines, 1);
     assert_int_equal(rig.line_count, 1);
+    assert_int_equal(rig_logged(&rig, "does not take"), 1);
     rig_stop(&rig);
 }
 
@@ -774,6 +775,24 @@ static void linger_follows_the_config(void **state)
     rig_stop(&rig);
 }
 
+static void linger_never_ends_when_it_is_never(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_start(&rig, 0);
+    rig.config.linger_ms = FRAMED_NEVER;
+    rig_serve(&rig);
+    struct sim_peer *peer = connected();
+    sim_peer_send_frame_text(peer, "F");
+    sim_run_ms(24 * 3600 * 1000);
+    assert_ended_at(peer, 0);
+    assert_false(sim_peer_let_go(peer));
+    sim_peer_finish(peer);
+    sim_run_ms(0);
+    assert_true(sim_peer_let_go(peer));
+    rig_stop(&rig);
+}
+
 static void linger_of_a_client_that_is_freed_ends_after_two_seconds(void **state)
 {
     (void)state;
@@ -873,6 +892,7 @@ int main(void)
         cmocka_unit_test(linger_follows_the_frame_deadline),
         cmocka_unit_test(linger_is_not_put_off_by_a_peer_that_goes_on_sending),
         cmocka_unit_test(linger_follows_the_config),
+        cmocka_unit_test(linger_never_ends_when_it_is_never),
         cmocka_unit_test(linger_of_a_client_that_is_freed_ends_after_two_seconds),
         cmocka_unit_test(frame_deadline_of_a_client_ends_a_reply_that_stays_cut),
         cmocka_unit_test(waiting_costs_few_turns),

@@ -245,7 +245,6 @@ static uint64_t each_time_fails(enum sim_op op, enum framed_status status, bool 
         reached = sim_failures_reached() > 0;
         sim_fail_never();
         talk_end(&t);
-        if (op == OP_WAIT && n > 60) n += 7; /* there are many, and they are much the same */
     }
     return n - 1;
 }
@@ -597,7 +596,8 @@ static void timeout_at_every_byte_of_a_reply_loses_nothing(void **state)
 
 /* ---- the peer goes, at every moment ---- */
 
-static enum { GO_RESET, GO_CLOSE, GO_FINISH, GO_WAYS } way_to_go;
+enum { GO_RESET, GO_CLOSE, GO_FINISH, GO_WAYS };
+static int way_to_go;
 static struct sim_peer *who_goes;
 static size_t goes_at;
 

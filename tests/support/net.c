@@ -126,6 +126,13 @@ static struct timespec patience_end(void)
     return t;
 }
 
+uint64_t net_clock_ms(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
 void net_add(struct net_count *count, uint64_t n)
 {
     (void)pthread_mutex_lock(&count->lock);
@@ -308,7 +315,8 @@ void net_server_start(struct net_server *s, struct framed_server_config config, 
 enum framed_status net_server_join(struct net_server *s)
 {
     assert_true(s->runs);
-    net_join(s->thread);
+    struct timespec end = patience_end();
+    assert_int_equal(pthread_timedjoin_np(s->thread, NULL, &end), 0);
     running--;
     s->runs = false;
     return s->ran;

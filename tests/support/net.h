@@ -58,6 +58,8 @@ void net_add(struct net_count *count, uint64_t n);
 uint64_t net_value(struct net_count *count);
 bool net_reached(struct net_count *count, uint64_t least); /* waits; false, and a fault, when patience runs out */
 
+uint64_t net_clock_ms(void); /* to tell whether patience ran out, nothing finer */
+
 pthread_t net_thread(void *(*run)(void *ctx), void *ctx);
 void net_join(pthread_t thread);
 

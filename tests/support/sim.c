@@ -884,7 +884,8 @@ void sim_peer_start_reading(struct sim_peer *peer)
 
 struct framed_bytes sim_peer_received(const struct sim_peer *peer)
 {
-    return framed_bytes_of(peer->inbox.at + peer->inbox.head + peer->taken_frame, peer->inbox.len - peer->taken_frame);
+    size_t n = peer->inbox.len - peer->taken_frame;
+    return framed_bytes_of(n > 0 ? peer->inbox.at + peer->inbox.head + peer->taken_frame : NULL, n);
 }
 
 void sim_peer_take(struct sim_peer *peer, size_t n)
