@@ -87,7 +87,8 @@ static enum framed_status send_answer(struct framed_call *call)
 /* Memory for an answer: the pool's if we are its thread, else made so that the pool can free it. */
 static void *answer_memory(struct framed_server *srv, size_t n)
 {
-    bool ours = framed_os_thread_self() == srv->loop.thread && srv->loop.inbox.poller != NULL;
+    bool ours = framed_os_thread_self() == atomic_load_explicit(&srv->loop.thread, memory_order_relaxed) &&
+                srv->loop.inbox.poller != NULL;
     return ours ? mem_new(&srv->loop.pool.alloc, n) : framed_pool_outside(&srv->loop.pool, n);
 }
 
@@ -98,23 +99,12 @@ static void fail_kept(struct framed_call *call, unsigned code, const char *text)
     if (text == NULL || atomic_load(&call->over)) return;
     call->text = answer_memory(call->server, FAIL_TEXT_SIZE);
     if (call->text == NULL) return; /* the code alone must do */
-    size_t n = strlen(text);
-    if (n >= FAIL_TEXT_SIZE) n = FAIL_TEXT_SIZE - 1;
-    memcpy(call->text, text, n);
-    call->text[n] = '\0';
     framed_log_escape(text, call->text, FAIL_TEXT_SIZE);
-}
-
-static bool part_of_body(const struct framed_call *call, struct framed_bytes bytes)
-{
-    uintptr_t at = (uintptr_t)bytes.at;
-    uintptr_t from = (uintptr_t)call->body.at;
-    return at >= from && at - from <= call->body.len && bytes.len <= call->body.len - (at - from);
 }
 
 static enum framed_status answer_kept(struct framed_call *call, struct framed_bytes bytes)
 {
-    if (bytes.len == 0 || part_of_body(call, bytes)) {
+    if (bytes.len == 0 || bytes_inside(bytes, call->body)) {
         call->answer = bytes;
         return send_answer(call);
     }
@@ -151,7 +141,8 @@ enum framed_status framed_call_reply(struct framed_call *call, struct framed_byt
 
 enum framed_status framed_call_fail(struct framed_call *call, enum framed_code code, const char *text)
 {
-    if (call->state == CALL_CONSUMED || code == FRAMED_CODE_OK) return FRAMED_USAGE;
+    if (call->state == CALL_CONSUMED) return FRAMED_USAGE;
+    if (code == FRAMED_CODE_OK) code = FRAMED_CODE_UNKNOWN; /* a failure that is none */
     if (call->state == CALL_FRESH) {
         char line[FAIL_TEXT_SIZE];
         if (text != NULL) framed_log_escape(text, line, sizeof line);

@@ -58,8 +58,10 @@ struct framed_client {
     bool end_reported;
     bool tell_writable;
     bool finishing;
+    bool freeing; /* nobody hears any more how calls ended: what was taken over is still sent */
     atomic_bool woken;
-    uint32_t attempts; /* of framed_client_reconnect, since the last reply */
+    struct timer backoff; /* before the next attempt to connect */
+    uint32_t attempts;    /* of framed_client_reconnect, since the last reply */
     size_t next_address;
     struct address where;
     char address[256];
@@ -124,7 +126,7 @@ static void abandon_all(struct framed_client *c, enum framed_status why)
 
 static void half_close_if_answered(struct framed_client *c)
 {
-    if (c->finishing && c->live == 0 && c->conn_live) framed_conn_finish(&c->conn);
+    if (c->finishing && c->calls.count == 0 && c->live == 0 && c->conn_live) framed_conn_finish(&c->conn);
 }
 
 /* ---- the connection's side ---- */
@@ -138,10 +140,12 @@ static bool has_room(const struct framed_client *c)
 static void conn_connected(struct conn *conn, enum framed_status st)
 {
     struct framed_client *c = client_of(conn);
-    if (st == FRAMED_OK)
+    if (st == FRAMED_OK) {
         c->state = CLIENT_OPEN;
-    else
+        half_close_if_answered(c);
+    } else {
         c->ended = st;
+    }
 }
 
 static void fill_slot(struct framed_client *c, enum framed_event_kind kind, struct framed_bytes payload)
@@ -187,7 +191,10 @@ static void conn_over(struct conn *conn, enum framed_status why)
         framed_conn_why(conn, why, text, sizeof text);
     (void)snprintf(c->error, sizeof c->error, "%s: %s", c->address, text);
     abandon_all(c, why);
-    framed_conn_finish(conn);
+    if (c->config.replies == FRAMED_REPLIES_ORDERED && !c->freeing && framed_conn_unsent(conn) > 0)
+        framed_conn_break(conn, why); /* what was reported as not executed must not leave any more */
+    else
+        framed_conn_finish(conn);
 }
 
 static bool conn_busy(const struct conn *conn)
@@ -207,6 +214,12 @@ static const struct conn_ops client_ops = {
     .busy = conn_busy,
     .gone = conn_gone,
 };
+
+/* The wait before a reconnection is over: the turn that fires this connects (turn()). */
+static void backoff_over(struct timer *t)
+{
+    (void)t;
+}
 
 /* ---- config, beginning ---- */
 
@@ -260,6 +273,7 @@ enum framed_status framed_client_new(const struct framed_client_config *config, 
     }
     st = framed_loop_init(&c->loop, FRAMED_WAIT_POLL, alloc, &c->budget); /* for one socket, poll is the quickest way */
     if (st != FRAMED_OK) goto fail_inbox;
+    c->backoff.fired = backoff_over;
     struct conn_kind *k = &c->kind;
     k->ops = &client_ops;
     k->loop = &c->loop;
@@ -321,7 +335,6 @@ static void release_given(struct framed_client *c)
 static void begin_connection(struct framed_client *c)
 {
     c->conn_live = true;
-    c->conn.held = c->slot != SLOT_EMPTY;
     c->queued = 0;
     c->sent_before = atomic_load_explicit(&c->kind.bytes_out, memory_order_relaxed);
     uint32_t keepalive = c->config.keepalive_ms;
@@ -331,6 +344,7 @@ static void begin_connection(struct framed_client *c)
 /* Tries the addresses that are left until one is under way. */
 static enum framed_status try_next(struct framed_client *c)
 {
+    c->conn.held = c->slot != SLOT_EMPTY; /* a frame of the last connection may still have to be given out */
     while (c->next_address < c->where.n) {
         const struct os_address *to = &c->where.found[c->next_address++];
         enum framed_status st = framed_conn_connect(&c->conn, &c->kind, to);
@@ -357,7 +371,7 @@ static enum framed_status turn(struct framed_client *c, uint64_t wait_ms)
 {
     enum framed_status st = framed_loop_turn(&c->loop, wait_ms);
     if (st != FRAMED_OK) return st;
-    if (c->state == CLIENT_CONNECTING && !c->conn_live) {
+    if (c->state == CLIENT_CONNECTING && !c->conn_live && !timer_is_set(&c->backoff)) {
         st = try_next(c);
         if (st != FRAMED_OK) (void)give_up_connecting(c, st);
     }
@@ -369,7 +383,8 @@ static enum framed_status wait_connected(struct framed_client *c, struct patienc
     while (c->state == CLIENT_CONNECTING) {
         uint64_t left = left_of(c, p);
         if (left == 0) {
-            framed_conn_break(&c->conn, FRAMED_TIMEOUT);
+            framed_wheel_clear(&c->loop.wheel, &c->backoff);
+            if (c->conn_live) framed_conn_break(&c->conn, FRAMED_TIMEOUT);
             return give_up_connecting(c, FRAMED_TIMEOUT);
         }
         enum framed_status st = turn(c, left);
@@ -378,7 +393,8 @@ static enum framed_status wait_connected(struct framed_client *c, struct patienc
     return c->state == CLIENT_OPEN ? FRAMED_OK : c->ended;
 }
 
-static enum framed_status connect_now(struct framed_client *c, uint32_t wait_ms)
+/* Connects after pause_ms. */
+static enum framed_status connect_after(struct framed_client *c, uint64_t pause_ms, uint32_t wait_ms)
 {
     while (c->conn_live) { /* the last connection's socket goes first */
         framed_conn_break(&c->conn, FRAMED_CLOSED);
@@ -392,14 +408,19 @@ static enum framed_status connect_now(struct framed_client *c, uint32_t wait_ms)
     c->ended = FRAMED_NOT_FOUND;
     if (c->where.fd != OS_NO_HANDLE) {
         c->state = CLIENT_OPEN;
+        c->conn.held = c->slot != SLOT_EMPTY;
         enum framed_status st = framed_conn_adopt(&c->conn, &c->kind, c->where.fd);
         if (st != FRAMED_OK) return give_up_connecting(c, st);
         begin_connection(c);
         return FRAMED_OK;
     }
     c->state = CLIENT_CONNECTING;
-    enum framed_status st = try_next(c);
-    if (st != FRAMED_OK) return give_up_connecting(c, st);
+    if (pause_ms > 0) {
+        framed_wheel_set(&c->loop.wheel, &c->backoff, framed_loop_now(&c->loop) + pause_ms);
+    } else {
+        enum framed_status st = try_next(c);
+        if (st != FRAMED_OK) return give_up_connecting(c, st);
+    }
     if (wait_ms > 0) return wait_connected(c, p);
     c->tell_writable = true;
     return FRAMED_MORE;
@@ -412,31 +433,22 @@ enum framed_status framed_client_connect(struct framed_client *c, const char *ad
     (void)snprintf(c->address, sizeof c->address, "%s", address);
     enum framed_status st = framed_address_find(address, false, &c->where);
     if (st != FRAMED_OK) return give_up_connecting(c, st);
-    return connect_now(c, wait_ms);
+    return connect_after(c, 0, wait_ms);
 }
 
 enum framed_status framed_client_reconnect(struct framed_client *c, uint32_t wait_ms)
 {
     release_given(c);
-    if (c->state != CLIENT_ENDED || c->live > 0 || c->address[0] == '\0') return FRAMED_USAGE;
-    struct patience p = wait_for(c, wait_ms);
+    if (c->state != CLIENT_ENDED || c->live > 0 || c->where.fd != OS_NO_HANDLE) return FRAMED_USAGE;
     uint64_t bound = c->config.backoff_ms;
     for (uint32_t i = 0; i < c->attempts && bound < c->config.backoff_max_ms; i++) bound *= 2;
     if (bound > c->config.backoff_max_ms) bound = c->config.backoff_max_ms;
     if (c->attempts < UINT32_MAX) c->attempts++;
     uint64_t dice;
     enum framed_status st = framed_os_random(&dice, sizeof dice);
-    if (st != FRAMED_OK) return st;
-    uint64_t pause = dice % (bound + 1);
-    uint64_t left = left_of(c, p);
-    framed_os_sleep_ms((uint32_t)(pause < left ? pause : left));
-    framed_loop_forget_now(&c->loop);
-    if (wait_ms > 0 && left_of(c, p) == 0) return give_up_connecting(c, FRAMED_TIMEOUT);
-    if (c->where.fd == OS_NO_HANDLE && c->where.n == 0) { /* the name was not found last time */
-        st = framed_address_find(c->address, false, &c->where);
-        if (st != FRAMED_OK) return give_up_connecting(c, st);
-    }
-    return connect_now(c, wait_ms > 0 ? left32(c, p) : 0);
+    if (st == FRAMED_OK && c->where.n == 0) st = framed_address_find(c->address, false, &c->where); /* not found last time */
+    if (st != FRAMED_OK) return give_up_connecting(c, st);
+    return connect_after(c, dice % (bound + 1), wait_ms);
 }
 
 /* ---- events ---- */
@@ -511,6 +523,7 @@ static enum framed_status may_send(struct framed_client *c, struct framed_bytes 
 {
     if (c->state == CLIENT_NEW || c->finishing) return FRAMED_USAGE;
     if (c->state == CLIENT_ENDED) return c->ended;
+    if (c->state == CLIENT_OPEN && c->conn.out == OUT_BROKEN) return (enum framed_status)c->conn.broken;
     if (payload.len > c->config.max_send) return FRAMED_TOO_LARGE;
     if (has_room(c)) return FRAMED_OK;
     c->tell_writable = true;
@@ -549,22 +562,42 @@ static enum framed_status wait_for_room(struct framed_client *c, struct patience
     return turn(c, left);
 }
 
-enum framed_status framed_client_send(struct framed_client *c, struct framed_bytes frame, uint32_t timeout_ms)
+/* What the caller wants to send may lie in the event that the next turn overwrites: then it is copied first. */
+static enum framed_status keep_if_given(struct framed_client *c, struct framed_bytes *bytes, struct framed_buf *kept)
 {
-    release_given(c);
-    if (c->config.replies != FRAMED_REPLIES_NONE) return FRAMED_USAGE;
-    struct patience p = wait_for(c, timeout_ms);
+    if (c->slot != SLOT_GIVEN || kept->at != NULL || bytes->len == 0) return FRAMED_OK;
+    enum framed_status st = framed_buf_append(kept, *bytes, SIZE_MAX, memory_of(c));
+    if (st == FRAMED_OK) *bytes = framed_bytes_of(kept->at, kept->len);
+    return st;
+}
+
+static enum framed_status send_when_room(struct framed_client *c, struct framed_bytes frame, struct patience p,
+                                         struct framed_buf *kept)
+{
     enum framed_status st = may_send(c, frame);
-    if (st == FRAMED_FULL && c->conn_live) framed_conn_resume(&c->conn);
     while (st == FRAMED_FULL) {
         c->tell_writable = false;
+        st = keep_if_given(c, &frame, kept);
+        if (st != FRAMED_OK) return st;
+        release_given(c);
+        if (c->conn_live) framed_conn_resume(&c->conn);
         st = wait_for_room(c, p);
         if (st != FRAMED_OK) return st;
         st = may_send(c, frame);
     }
     if (st == FRAMED_OK) st = put(c, frame);
+    if (st == FRAMED_OK) framed_conn_flush(&c->conn);
+    return st;
+}
+
+enum framed_status framed_client_send(struct framed_client *c, struct framed_bytes frame, uint32_t timeout_ms)
+{
+    if (c->config.replies != FRAMED_REPLIES_NONE) return FRAMED_USAGE;
+    struct framed_buf kept = {0};
+    enum framed_status st = send_when_room(c, frame, wait_for(c, timeout_ms), &kept);
+    framed_buf_fini(&kept, memory_of(c));
+    release_given(c);
     if (st != FRAMED_OK) return st;
-    framed_conn_flush(&c->conn);
     return c->state == CLIENT_ENDED ? c->ended : FRAMED_OK;
 }
 
@@ -593,21 +626,33 @@ static void forget_call(struct framed_client *c)
     while (report_done(c, &nobody)) continue;
 }
 
+/* Begins the call, waiting for room: while still connecting, or behind requests that nobody waits for any more. */
+static enum framed_status start_when_room(struct framed_client *c, struct framed_bytes request, struct patience p,
+                                          uint64_t *id)
+{
+    struct framed_buf kept = {0};
+    enum framed_status st = framed_client_start(c, request, left32(c, p), id);
+    while (st == FRAMED_FULL) {
+        c->tell_writable = false;
+        st = keep_if_given(c, &request, &kept);
+        if (st != FRAMED_OK) break;
+        release_given(c);
+        st = wait_for_room(c, p);
+        if (st == FRAMED_OK) st = framed_client_start(c, request, left32(c, p), id);
+    }
+    framed_buf_fini(&kept, memory_of(c));
+    return st;
+}
+
 enum framed_status framed_client_call(struct framed_client *c, struct framed_bytes request, uint32_t timeout_ms,
                                       struct framed_event *event)
 {
-    release_given(c);
     if (c->live > 0 || c->config.replies != FRAMED_REPLIES_ORDERED || c->state == CLIENT_NEW || c->finishing)
         return FRAMED_USAGE;
-    struct patience p = wait_for(c, timeout_ms);
-    *event = (struct framed_event){.kind = FRAMED_EVENT_REPLY, .outcome = FRAMED_NOT_EXECUTED};
     uint64_t id = 0;
-    enum framed_status st = framed_client_start(c, request, timeout_ms, &id);
-    while (st == FRAMED_FULL) { /* still connecting, or requests before it that nobody waits for any more */
-        c->tell_writable = false;
-        st = wait_for_room(c, p);
-        if (st == FRAMED_OK) st = framed_client_start(c, request, left32(c, p), &id);
-    }
+    enum framed_status st = start_when_room(c, request, wait_for(c, timeout_ms), &id);
+    *event = (struct framed_event){.kind = FRAMED_EVENT_REPLY,
+                                   .outcome = FRAMED_NOT_EXECUTED}; /* request may lie in its payload */
     while (st == FRAMED_OK || st == FRAMED_MORE) {
         struct framed_event got = {0};
         st = framed_client_next(c, FRAMED_NEVER, &got);
@@ -644,7 +689,8 @@ enum framed_status framed_client_want(struct framed_client *c, struct framed_wan
         framed_os_interest(&c->conn.sock, &want->socket, &want->events);
     }
     bool ready = c->slot == SLOT_READY || c->done != NULL || (c->tell_writable && has_room(c)) ||
-                 (c->state == CLIENT_ENDED && (c->conn_live || !c->end_reported));
+                 (c->state == CLIENT_ENDED && !c->end_reported) || (c->conn_live && c->conn.closing) ||
+                 (c->state == CLIENT_CONNECTING && !c->conn_live && !timer_is_set(&c->backoff));
     uint64_t next = framed_wheel_next(&c->loop.wheel);
     uint64_t now = framed_loop_now(&c->loop);
     if (ready || next <= now)
@@ -682,12 +728,9 @@ size_t framed_client_open_calls(const struct framed_client *c)
 static void close_in_order(struct framed_client *c)
 {
     struct patience p = wait_for(c, c->config.linger_ms);
-    if (c->state == CLIENT_OPEN) {
-        framed_conn_deafen(&c->conn, FRAMED_CLOSED);
-        framed_conn_finish(&c->conn);
-    } else {
-        framed_conn_break(&c->conn, FRAMED_CLOSED);
-    }
+    if (c->state == CLIENT_CONNECTING) framed_conn_break(&c->conn, FRAMED_CLOSED);
+    framed_conn_deafen(&c->conn, FRAMED_CLOSED);
+    framed_conn_finish(&c->conn);
     while (c->conn_live && left_of(c, p) > 0)
         if (framed_loop_turn(&c->loop, left_of(c, p)) != FRAMED_OK) break;
     if (c->conn_live) framed_conn_break(&c->conn, FRAMED_CLOSED);
@@ -697,8 +740,10 @@ static void close_in_order(struct framed_client *c)
 void framed_client_free(struct framed_client *c)
 {
     if (c == NULL) return;
+    c->freeing = true;
     release_given(c);
     framed_buf_fini(&c->taken, memory_of(c));
+    framed_wheel_clear(&c->loop.wheel, &c->backoff);
     if (c->conn_live) close_in_order(c);
     abandon_all(c, FRAMED_CLOSED);
     struct framed_event nobody;

@@ -147,7 +147,8 @@ static uint64_t idle_due(const struct conn *c)
 
 static uint64_t linger_due(const struct conn *c)
 {
-    return lingering(c) ? after(c->quiet_since, c->kind->linger_ms) : WHEEL_NEVER;
+    bool waits_for_end = lingering(c) || (c->out == OUT_BROKEN && c->in == IN_OPEN && willing(c));
+    return waits_for_end ? after(c->quiet_since, c->kind->linger_ms) : WHEEL_NEVER;
 }
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -175,7 +176,7 @@ static void timer_fired(struct timer *t)
     struct conn *c = (struct conn *)(void *)((uint8_t *)t - offsetof(struct conn, timer));
     uint64_t now = now_of(c);
     if (linger_due(c) <= now) {
-        framed_conn_break(c, FRAMED_CLOSED);
+        framed_conn_break(c, c->out == OUT_BROKEN ? (enum framed_status)c->broken : FRAMED_CLOSED);
         return;
     }
     c->late = frame_due(c) <= now ? LATE_FRAME : send_due(c) <= now ? LATE_SEND : idle_due(c) <= now ? LATE_IDLE : LATE_NOT;
@@ -202,7 +203,10 @@ void framed_conn_deafen(struct conn *c, enum framed_status why)
     c->in = IN_OVER;
     framed_os_receive_stop(&c->sock);
     c->kind->ops->over(c, why);
-    linger(c);
+    if (c->out == OUT_BROKEN)
+        framed_conn_break(c, why);
+    else
+        linger(c);
 }
 
 void framed_conn_break(struct conn *c, enum framed_status why)
@@ -245,6 +249,19 @@ static void half_close_if_flushed(struct conn *c)
 }
 
 /* ---- sending ---- */
+
+/* Nothing can be sent any more. An owner that keeps frames is still given those that have come, here or in the system. */
+static void sending_failed(struct conn *c, enum framed_status st)
+{
+    if (c->in != IN_OPEN || c->kind->inbox == NULL) {
+        framed_conn_break(c, st);
+        return;
+    }
+    framed_writer_fini(&c->io->writer);
+    c->out = OUT_BROKEN;
+    c->broken = (int8_t)st;
+    c->quiet_since = now_of(c);
+}
 
 static void left(struct conn *c, size_t n)
 {
@@ -293,7 +310,7 @@ void framed_conn_flush(struct conn *c)
     if (c->io != NULL && !c->io->sending && c->io->writer.unsent > 0) {
         enum framed_status st = send_waiting(c);
         if (st != FRAMED_OK) {
-            framed_conn_break(c, st);
+            sending_failed(c, st);
             return;
         }
     }
@@ -305,12 +322,11 @@ static void sock_sent(struct os_socket *s, enum framed_status st, size_t n)
     struct conn *c = conn_of(s);
     c->io->sending = false;
     if (st != FRAMED_OK) {
-        framed_conn_break(c, st);
-        return;
+        sending_failed(c, st);
+    } else {
+        left(c, n);
+        framed_conn_flush(c);
     }
-    left(c, n);
-    framed_conn_flush(c);
-    if (c->closing) return;
     framed_conn_resume(c);
 }
 
@@ -385,6 +401,7 @@ static void pump(struct conn *c)
     }
     c->pumping = false;
     if (c->closing) return;
+    if (c->in == IN_OVER && c->io != NULL) framed_reader_fini(&c->io->reader); /* nothing of it will be looked at again */
     enum framed_status st = c->io != NULL ? give_back(c) : FRAMED_OK;
     if (st == FRAMED_OK) st = ask_for_more(c);
     if (st != FRAMED_OK) {
@@ -412,7 +429,9 @@ static void discard_rest(struct conn *c)
 
 static void input_ended(struct conn *c, enum framed_status st)
 {
-    if (st == FRAMED_CLOSED) {
+    if (c->out == OUT_BROKEN) {
+        framed_conn_break(c, (enum framed_status)c->broken);
+    } else if (st == FRAMED_CLOSED) {
         c->peer_ended = true;
         if (c->io != NULL && c->in == IN_OPEN) st = framed_reader_end(&c->io->reader);
         framed_conn_deafen(c, st);
@@ -483,8 +502,7 @@ static void begin(struct conn *c, struct conn_kind *kind, enum conn_in in)
     c->in = (uint8_t)in;
     c->out = OUT_OPEN;
     c->late = LATE_NOT;
-    c->owed = 0;
-    c->held = false;
+    c->broken = FRAMED_OK;
     c->peer_ended = c->drained = c->closing = c->pumping = false;
 }
 

@@ -5,6 +5,7 @@
  * A connection has two halves, which end apart:
  *   in    OPEN -> OVER       the peer's end, an error, or the owner: no further frame is interpreted
  *   out   OPEN -> FINISHING -> FINISHED   conn_finish: flush, then half-close
+ *         OPEN -> BROKEN                  sending failed; an owner that keeps frames still gets those that have come
  * With in OVER and out FINISHED it lingers (reads and discards until the peer's end, PROTOCOL.md §2.9), then closes.
  *
  * What an idle connection does not need (reader, writer, views of a send) lies in a block of its own that comes and goes.
@@ -55,7 +56,7 @@ enum conn_in { IN_CONNECTING, IN_OPEN, IN_OVER };
 /* Which deadline ended it, after `over` with FRAMED_TIMEOUT. */
 enum conn_late { LATE_NOT, LATE_FRAME, LATE_SEND, LATE_IDLE };
 
-enum conn_out { OUT_OPEN, OUT_FINISHING, OUT_FINISHED };
+enum conn_out { OUT_OPEN, OUT_FINISHING, OUT_FINISHED, OUT_BROKEN };
 
 enum { CONN_VIEWS = 16 };
 
@@ -85,6 +86,7 @@ struct conn {
     uint8_t in;
     uint8_t out;
     uint8_t late;
+    int8_t broken;   /* why sending failed */
     bool peer_ended; /* the peer's end has been read */
     bool drained;    /* takes what it has received already, and no more */
     bool closing;
@@ -109,6 +111,14 @@ size_t framed_conn_unsent(const struct conn *c);
 /* Of the frame being handed out by `frame`: its memory, if it has some of its own (as framed_reader_take). */
 enum framed_status framed_conn_take(struct conn *c, struct framed_bytes payload, struct framed_buf *buf);
 
+/* Does this part lie in that whole? */
+static inline bool bytes_inside(struct framed_bytes part, struct framed_bytes whole)
+{
+    uintptr_t at = (uintptr_t)part.at;
+    uintptr_t from = (uintptr_t)whole.at;
+    return at >= from && at - from <= whole.len && part.len <= whole.len - (at - from);
+}
+
 /* May the four bytes before this part of the frame being handed out be overwritten, and both stay lent until `frame`'s turn
  * is over? (framed_writer_in_place) */
 static inline bool conn_in_place(const struct conn *c, struct framed_bytes payload, struct framed_bytes part)
@@ -117,8 +127,7 @@ static inline bool conn_in_place(const struct conn *c, struct framed_bytes paylo
     uintptr_t frame = (uintptr_t)payload.at;
     uintptr_t at = (uintptr_t)part.at;
     if (loan == 0 || frame < loan || frame - loan >= c->io->loan_len) return false; /* parked, or in memory of its own */
-    bool inside = at >= frame && at - frame <= payload.len && part.len <= payload.len - (at - frame);
-    return inside && at - loan >= FRAMED_LENGTH_SIZE;
+    return bytes_inside(part, payload) && at - loan >= FRAMED_LENGTH_SIZE;
 }
 
 /* Sends what waits, as far as the system takes it. */

@@ -37,6 +37,15 @@ static void log_over(struct guest *g, enum framed_status why)
             g->conn.drained && why == FRAMED_CLOSED ? "drained" : text);
 }
 
+static void log_failed_call(struct guest *g, unsigned code, const char *text)
+{
+    char why[FAIL_TEXT_SIZE + 64];
+    (void)snprintf(why, sizeof why, "a call failed: %s%s%s", framed_code_name(code), text != NULL ? ": " : "",
+                   text != NULL ? text : "");
+    log_end(g, FRAMED_LOG_WARNING, why);
+    count(&g->server->failed_calls, 1);
+}
+
 /* ---- replies ---- */
 
 /* All is said that will be. */
@@ -45,11 +54,10 @@ static void finish_if_done(struct guest *g)
     if (g->conn.in == IN_OVER && g->calls.count == 0) framed_conn_finish(&g->conn);
 }
 
-static bool inside(struct framed_bytes part, struct framed_bytes whole)
+/* A small part of a large body is copied, so that it does not hold all of it while it waits. */
+static bool worth_keeping(struct framed_bytes part, size_t whole)
 {
-    uintptr_t at = (uintptr_t)part.at;
-    uintptr_t from = (uintptr_t)whole.at;
-    return part.len > 0 && at >= from && at - from <= whole.len && part.len <= whole.len - (at - from);
+    return part.len > COPY_SMALL && part.len >= whole / 4;
 }
 
 /* Puts an answer into the writer by the cheapest way there is. */
@@ -60,11 +68,10 @@ static enum framed_status put(struct guest *g, struct framed_call *call, struct 
         return framed_writer_in_place(&g->conn.io->writer, (uint8_t *)(uintptr_t)bytes.at, bytes.len, max);
     struct framed_writer *w = framed_conn_writer(&g->conn);
     if (w == NULL) return FRAMED_NOMEM;
-    if (bytes.len <= COPY_SMALL) return framed_writer_copy(w, bytes, max);
-    if (inside(bytes, call->body)) {
+    if (bytes_inside(bytes, call->body) && worth_keeping(bytes, call->body.len)) {
         if (call->state == CALL_FRESH) (void)framed_conn_take(&g->conn, call->body, &call->memory);
         if (call->memory.at != NULL) return framed_writer_take(w, &call->memory, bytes, max);
-    } else if (call->reply.at != NULL) {
+    } else if (call->reply.at != NULL && worth_keeping(bytes, call->reply.cap)) {
         return framed_writer_take(w, &call->reply, bytes, max);
     }
     return framed_writer_copy(w, bytes, max);
@@ -75,12 +82,13 @@ static enum framed_status answer_in_turn(struct guest *g, struct framed_call *fr
 {
     struct framed_call *call = framed_call_keep(fresh);
     if (call == NULL) return FRAMED_NOMEM;
-    if (inside(bytes, fresh->body)) {
+    if (bytes_inside(bytes, fresh->body)) {
         call->answer = framed_bytes_of(call->body.at + (bytes.at - fresh->body.at), bytes.len);
     } else {
         enum framed_status st = framed_buf_append(&call->reply, bytes, SIZE_MAX, &g->server->loop.pool.alloc);
         call->answer = framed_bytes_of(call->reply.at, bytes.len);
         call->failed = st != FRAMED_OK;
+        call->code = FRAMED_CODE_RESOURCE_EXHAUSTED;
     }
     framed_guest_answered(call);
     return call->failed ? FRAMED_NOMEM : FRAMED_OK;
@@ -88,12 +96,13 @@ static enum framed_status answer_in_turn(struct guest *g, struct framed_call *fr
 
 enum framed_status framed_guest_answer(struct guest *g, struct framed_call *call, struct framed_bytes bytes)
 {
-    enum framed_status st = g->calls.count == 0 ? put(g, call, bytes) : answer_in_turn(g, call, bytes);
+    bool its_turn = g->calls.count == 0;
+    enum framed_status st = its_turn ? put(g, call, bytes) : answer_in_turn(g, call, bytes);
     call->state = CALL_CONSUMED;
-    if (st == FRAMED_OK)
-        count(&g->server->replies, 1);
-    else
+    if (st != FRAMED_OK)
         framed_conn_break(&g->conn, st); /* the reply is lost, and with it the order */
+    else if (its_turn)
+        count(&g->server->replies, 1);
     return st;
 }
 
@@ -147,11 +156,7 @@ void framed_guest_answered(struct framed_call *call)
     struct guest *g = call->guest;
     framed_ordered_finish(&call->place);
     if (call->failed) {
-        char why[FAIL_TEXT_SIZE + 64];
-        (void)snprintf(why, sizeof why, "a call failed: %s%s%s", framed_code_name(call->code),
-                       call->text != NULL ? ": " : "", call->text != NULL ? call->text : "");
-        log_end(g, FRAMED_LOG_WARNING, why);
-        count(&g->server->failed_calls, 1);
+        log_failed_call(g, call->code, call->text);
         framed_conn_deafen(&g->conn, FRAMED_CLOSED);
     } else {
         g->conn.owed = call->answer.len > UINT32_MAX - g->conn.owed ? UINT32_MAX : g->conn.owed + (uint32_t)call->answer.len;
@@ -189,13 +194,8 @@ static void unmark_dirty(struct guest *g)
 /* A fresh call fails. If others wait before it, its failure has its turn like an answer. */
 void framed_guest_fail(struct guest *g, struct framed_call *fresh, unsigned code, const char *text)
 {
-    struct framed_server *srv = g->server;
     fresh->state = CALL_CONSUMED;
-    count(&srv->failed_calls, 1);
-    char why[FAIL_TEXT_SIZE + 64];
-    (void)snprintf(why, sizeof why, "a call failed: %s%s%s", framed_code_name(code), text != NULL ? ": " : "",
-                   text != NULL ? text : "");
-    log_end(g, FRAMED_LOG_WARNING, why);
+    log_failed_call(g, code, text);
     framed_conn_deafen(&g->conn, FRAMED_CLOSED); /* nothing is started any more, so nothing later needs to be dropped */
 }
 
@@ -245,8 +245,8 @@ static void guest_late(struct conn *c)
     advance(g); /* what has its answer goes first */
     const struct framed_call *call = oldest_unanswered(g);
     if (c->closing || call == NULL || call->due > framed_loop_now(&g->server->loop)) return;
-    count(&g->server->failed_calls, 1);
-    log_end(g, FRAMED_LOG_WARNING, "a call failed: DEADLINE_EXCEEDED");
+    count(&g->server->kind.deadlines, 1);
+    log_failed_call(g, FRAMED_CODE_DEADLINE_EXCEEDED, NULL);
     framed_conn_deafen(c, FRAMED_CLOSED);
     drop_later_calls(g);
     finish_if_done(g);

@@ -101,10 +101,10 @@ uint64_t framed_loop_now(struct loop *loop)
 
 enum framed_status framed_loop_turn(struct loop *loop, uint64_t wait_ms)
 {
-    uintptr_t self = framed_os_thread_self();
-    if (loop->thread != self) loop->thread = self; /* others read it: written only when it changes */
+    atomic_store_explicit(&loop->thread, framed_os_thread_self(), memory_order_relaxed);
     uint64_t next = framed_wheel_next(&loop->wheel);
     if (next != WHEEL_NEVER) {
+        loop->now_known = false; /* the last turn may have been long */
         uint64_t now = framed_loop_now(loop);
         uint64_t until = next > now ? next - now : 0;
         if (until < wait_ms) wait_ms = until;

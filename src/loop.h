@@ -32,8 +32,8 @@ struct loop {
     struct pool pool;
     struct inbox inbox;
     uint64_t now_ms;
-    bool now_known; /* the clock is read at most once a turn, and only if somebody asks */
-    uintptr_t thread;
+    bool now_known;           /* the clock is read at most once a turn, and only if somebody asks */
+    _Atomic uintptr_t thread; /* whose turn it last was; 0: nobody's */
 };
 
 enum framed_status framed_loop_init(struct loop *loop, enum framed_wait way, const struct framed_allocator *alloc,

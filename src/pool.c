@@ -42,11 +42,13 @@ static size_t class_size(unsigned c)
 
 /* ---- the parent, within the budget ---- */
 
-static bool charge(struct budget *b, size_t n)
+/* `beyond`: bytes that are about to be given up elsewhere. */
+static bool charge(struct budget *b, size_t n, size_t beyond)
 {
     size_t used = atomic_load_explicit(&b->used, memory_order_relaxed);
+    size_t limit = b->limit > SIZE_MAX - beyond ? SIZE_MAX : b->limit + beyond;
     do {
-        if (used > b->limit || n > b->limit - used) return false;
+        if (used > limit || n > limit - used) return false;
     } while (!atomic_compare_exchange_weak_explicit(&b->used, &used, used + n, memory_order_relaxed, memory_order_relaxed));
     return true;
 }
@@ -56,9 +58,9 @@ static void refund(struct budget *b, size_t n)
     atomic_fetch_sub_explicit(&b->used, n, memory_order_relaxed);
 }
 
-static void *parent_new(struct pool *p, size_t n)
+static void *parent_new(struct pool *p, size_t n, size_t beyond)
 {
-    if (!charge(p->budget, n)) return NULL;
+    if (!charge(p->budget, n, beyond)) return NULL;
     void *at = mem_new(p->parent, n);
     if (at == NULL) refund(p->budget, n);
     return at;
@@ -68,6 +70,18 @@ static void parent_free(struct pool *p, void *at, size_t n)
 {
     mem_free(p->parent, at, n);
     refund(p->budget, n);
+}
+
+static void keep_more(struct pool *p, size_t n)
+{
+    size_t kept = atomic_load_explicit(&p->kept, memory_order_relaxed); /* only the loop's thread writes it */
+    atomic_store_explicit(&p->kept, kept + n, memory_order_relaxed);
+}
+
+static void keep_less(struct pool *p, size_t n)
+{
+    size_t kept = atomic_load_explicit(&p->kept, memory_order_relaxed);
+    atomic_store_explicit(&p->kept, kept - n, memory_order_relaxed);
 }
 
 static void drop_kept(struct pool *p)
@@ -85,15 +99,16 @@ static void drop_kept(struct pool *p)
         p->large[i] = NULL;
     }
     p->large_bytes = 0;
+    atomic_store_explicit(&p->kept, 0, memory_order_relaxed);
 }
 
 /* What we keep unused must not be the reason to say no. */
 static void *parent_new_hard(struct pool *p, size_t n)
 {
-    void *at = parent_new(p, n);
+    void *at = parent_new(p, n, 0);
     if (at != NULL) return at;
     drop_kept(p);
-    return parent_new(p, n);
+    return parent_new(p, n, 0);
 }
 
 /* ---- small blocks ---- */
@@ -105,6 +120,7 @@ static void *small_new(struct pool *p, size_t n)
     if (b == NULL) return parent_new_hard(p, class_size(c));
     p->free[c] = b->u.next;
     p->free_bytes[c] -= class_size(c);
+    keep_less(p, class_size(c));
     return b;
 }
 
@@ -119,6 +135,7 @@ static void small_free(struct pool *p, void *at, size_t n)
     b->u.next = p->free[c];
     p->free[c] = b;
     p->free_bytes[c] += class_size(c);
+    keep_more(p, class_size(c));
 }
 
 /* ---- large blocks: the caller's memory begins FRONT bytes behind the block ---- */
@@ -140,6 +157,7 @@ static void *kept_large(struct pool *p, size_t n)
         if (b == NULL || b->u.cap < n) continue;
         p->large[i] = NULL;
         p->large_bytes -= b->u.cap;
+        keep_less(p, b->u.cap);
         return memory_of(b);
     }
     return NULL;
@@ -167,6 +185,7 @@ static void large_free(struct pool *p, void *at)
     }
     p->large[place] = b;
     p->large_bytes += b->u.cap;
+    keep_more(p, b->u.cap);
 }
 
 /* ---- growing ---- */
@@ -174,9 +193,9 @@ static void large_free(struct pool *p, void *at)
 /* Lets the parent resize a block, front included, to `n` bytes; the budget knows. */
 static struct pool_block *parent_resize(struct pool *p, struct pool_block *b, size_t old_size, size_t n)
 {
-    if (!charge(p->budget, n - old_size)) {
+    if (!charge(p->budget, n - old_size, 0)) {
         drop_kept(p);
-        if (!charge(p->budget, n - old_size)) return NULL;
+        if (!charge(p->budget, n - old_size, 0)) return NULL;
     }
     struct pool_block *moved = mem_resize(p->parent, b, old_size, n);
     if (moved == NULL) refund(p->budget, n - old_size);
@@ -247,16 +266,9 @@ void framed_pool_fini(struct pool *p)
 void *framed_pool_outside(struct pool *p, size_t n)
 {
     if (n > SIZE_MAX - FRONT) return NULL;
-    struct pool_block *b = parent_new(p, n > CLASS_MOST ? FRONT + n : class_size(class_of(n)));
+    size_t kept = atomic_load_explicit(&p->kept, memory_order_relaxed); /* the loop will give it up when it next needs any */
+    struct pool_block *b = parent_new(p, n > CLASS_MOST ? FRONT + n : class_size(class_of(n)), kept);
     if (b == NULL || n <= CLASS_MOST) return b;
     b->u.cap = n;
     return memory_of(b);
-}
-
-void framed_pool_outside_free(struct pool *p, void *at, size_t n)
-{
-    if (n > CLASS_MOST)
-        parent_free(p, block_of(at), FRONT + block_of(at)->u.cap);
-    else
-        parent_free(p, at, class_size(class_of(n)));
 }

@@ -28,6 +28,7 @@ struct pool {
     size_t free_bytes[POOL_CLASSES];
     struct pool_block *large[POOL_LARGE];
     size_t large_bytes;
+    atomic_size_t kept; /* bytes in all these lists: the loop would give them up before it says no */
 };
 
 /* parent and budget are borrowed until fini. */
@@ -38,8 +39,5 @@ void framed_pool_fini(struct pool *pool);
 
 /* Allocates n bytes as the pool itself would, but without touching what it keeps: from any thread. Freed by the pool. */
 void *framed_pool_outside(struct pool *pool, size_t n);
-
-/* Frees what framed_pool_outside gave, also from any thread. */
-void framed_pool_outside_free(struct pool *pool, void *at, size_t n);
 
 #endif

@@ -152,7 +152,6 @@ static void stop_accepting(struct framed_server *srv)
 
 static void refuse(struct framed_server *srv, const struct os_address *peer, const char *why)
 {
-    count(&srv->refused, 1);
     count(&srv->closed, 1);
     if (srv->log.write == NULL) return;
     char text[OS_ADDRESS_TEXT_SIZE];
@@ -191,6 +190,7 @@ static void listener_accepted(struct os_socket *s, enum framed_status st, intptr
     st = welcome(srv, handle, peer);
     if (st != FRAMED_OK) {
         framed_os_discard(handle);
+        count(st == FRAMED_FULL ? &srv->refused : &srv->accept_failures, 1);
         refuse(srv, peer, st == FRAMED_FULL ? "too many connections from its address" : framed_status_text(st));
     }
     if (connections(srv) >= srv->config.max_conns)
@@ -275,7 +275,12 @@ static void drain_timer_fired(struct timer *t)
 
 static void close_listeners(struct framed_server *srv)
 {
-    for (struct listener *l = srv->listeners; l != NULL; l = l->next) framed_os_close(&l->sock);
+    for (struct listener *l = srv->listeners; l != NULL; l = l->next) {
+        if (l->closed) continue;
+        l->closed = true;
+        framed_os_close(&l->sock);
+        if (!l->adopted) framed_os_address_remove(&l->bound); /* at once: a successor may take the path while we drain */
+    }
 }
 
 static void begin_drain(struct framed_server *srv)
@@ -306,7 +311,7 @@ enum framed_status framed_server_run(struct framed_server *srv)
     while (st == FRAMED_OK);
     framed_wheel_clear(&srv->loop.wheel, &srv->drain_timer);
     framed_log_settle(&srv->log);
-    srv->loop.thread = 0; /* this thread is the loop's no longer */
+    atomic_store_explicit(&srv->loop.thread, 0, memory_order_relaxed); /* this thread is the loop's no longer */
     if (st != FRAMED_CLOSED) return st;
     return srv->drain_late ? FRAMED_TIMEOUT : FRAMED_OK;
 }
@@ -385,7 +390,6 @@ void framed_server_free(struct framed_server *srv)
     while (srv->listeners != NULL) {
         struct listener *l = srv->listeners;
         srv->listeners = l->next;
-        if (!l->adopted) framed_os_address_remove(&l->bound);
         mem_free(srv->alloc, l, sizeof *l);
     }
     framed_loop_fini(&srv->loop);

@@ -61,6 +61,7 @@ struct listener {
     struct listener *next;
     struct os_address bound;
     bool asked;
+    bool closed;
     bool adopted; /* somebody else's descriptor: its path is not ours to remove */
 };
 

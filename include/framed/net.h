@@ -54,7 +54,7 @@ struct framed_server_config {
     void *handler_ctx;
     framed_log_fn *log; /* default: nothing is logged */
     void *log_ctx;
-    const struct framed_allocator *allocator; /* default: malloc and friends; borrowed until framed_server_free */
+    const struct framed_allocator *allocator; /* default: malloc and friends; borrowed until the server and its last call are gone */
     enum framed_replies replies;
     enum framed_wait wait;
 
@@ -123,12 +123,12 @@ struct framed_server_stats {
     uint64_t closed;          /* connections that are gone */
     uint64_t bytes_in;        /* bytes received, length words included */
     uint64_t bytes_out;       /* bytes handed to the system */
-    uint64_t requests;        /* whole frames given to the handler */
+    uint64_t requests;        /* whole frames given to the handler; those of a receive are counted after the last of them */
     uint64_t replies;         /* replies queued */
     uint64_t failed_calls;    /* calls failed by the handler, dropped, or past their deadline */
     uint64_t framing_errors;  /* connections ended by a length that was not allowed, or by a cut frame */
     uint64_t deadlines;       /* connections ended by a deadline */
-    uint64_t accept_failures; /* times accepting failed (out of descriptors, ...) */
+    uint64_t accept_failures; /* times accepting failed (out of descriptors, memory, ...) */
     uint64_t log_suppressed;  /* log lines left out */
     /* gauges */
     uint64_t connections; /* open now */
@@ -159,7 +159,7 @@ FRAMED_API uint32_t framed_call_left_ms(const struct framed_call *call);
 FRAMED_API enum framed_status framed_call_reply(struct framed_call *call, struct framed_bytes bytes);
 
 /*
- * Fails the call with a code (enum framed_code, not OK) and a text for the log (copied, cut at 256 bytes; NULL is none).
+ * Fails the call with a code (enum framed_code; OK counts as UNKNOWN) and a text for the log (copied, cut at 256 bytes; NULL is none).
  * A plain connection has no words for it: nothing further is started on it, earlier replies are sent, it is closed
  * (PROTOCOL.md §3.4). Consumes the call. From any thread once deferred.
  */
@@ -215,8 +215,9 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_client_connect(struct frame
 
 /*
  * Connects again to the same address after the connection has ended, having waited a random time between 0 and a bound
- * that doubles with every attempt since the last reply (exponential backoff, full jitter). Never called by itself.
- * Otherwise as framed_client_connect.
+ * that doubles with every attempt since the last reply (exponential backoff, full jitter). Never called by itself. With
+ * wait_ms 0 the waiting, too, is done by later turns. FRAMED_USAGE also for "fd:N", which cannot be had again. Otherwise as
+ * framed_client_connect.
  */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_client_reconnect(struct framed_client *client, uint32_t wait_ms);
 

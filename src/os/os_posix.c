@@ -468,17 +468,23 @@ enum framed_status framed_os_listen(struct os_poller *p, struct os_socket *s, co
         framed_os_address_remove(at);
         failed = bind(fd, sockaddr_of(at), (socklen_t)at->len);
     }
-    if (failed || listen(fd, BACKLOG) != 0) {
+    if (failed) {
         st = framed_os_classify(errno);
         goto fail;
+    }
+    if (listen(fd, BACKLOG) != 0) {
+        st = framed_os_classify(errno);
+        goto fail_bound;
     }
     if (family_of(at) == AF_UNIX)
         *bound = *at;
     else if ((st = name_of(fd, getsockname, bound)) != FRAMED_OK)
-        goto fail;
+        goto fail_bound;
     open_socket(p, s, fd);
     return FRAMED_OK;
 
+fail_bound:
+    framed_os_address_remove(at);
 fail:
     (void)close(fd);
     return st;
@@ -521,10 +527,7 @@ enum framed_status framed_os_connect(struct os_poller *p, struct os_socket *s, c
     int fd;
     enum framed_status st = new_socket(to, &fd);
     if (st != FRAMED_OK) return st;
-    int failed;
-    do failed = connect(fd, sockaddr_of(to), (socklen_t)to->len);
-    while (failed && errno == EINTR);
-    if (failed && errno != EINPROGRESS) {
+    if (connect(fd, sockaddr_of(to), (socklen_t)to->len) != 0 && errno != EINPROGRESS && errno != EINTR) {
         st = framed_os_classify(errno);
         goto fail;
     }
