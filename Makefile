@@ -11,7 +11,7 @@ INCLUDEDIR ?= $(PREFIX)/include
 BUILD   ?= build
 PYTHON  ?= python3
 
-VERSION := $(shell sed -n 's/^\#define FRAMED_VERSION "\(.*\)"/\1/p' include/framed/framed.h)
+VERSION := $(shell sed -n 's/^\#define FRAMED_VERSION  *"\(.*\)"/\1/p' include/framed/framed.h)
 SOMAJOR := 0
 SONAME  := libframed.so.$(SOMAJOR)
 
