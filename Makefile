@@ -145,10 +145,13 @@ bench: all $(BENCHES)
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
-$(BUILD)/framed.pc: packaging/framed.pc.in $(BUILD)/flags
+# Relocatable: from the folder it lies in up to the prefix, and down again. Always made anew: PREFIX may have changed.
+PC_UP = $(shell echo '$(patsubst $(PREFIX)/%,%,$(LIBDIR))/pkgconfig' | sed 's|[^/][^/]*|..|g')
+
+$(BUILD)/framed.pc: packaging/framed.pc.in FORCE
 	@mkdir -p $(@D)
-	sed -e 's|@VERSION@|$(VERSION)|' -e 's|@UP@|$(shell $(PYTHON) -c 'import os,sys;print(os.path.relpath(sys.argv[1],sys.argv[2]))' '$(PREFIX)' '$(LIBDIR)/pkgconfig' 2>/dev/null || echo ../..)|' \
-	    -e 's|@LIBDIR@|$(patsubst $(PREFIX)/%,%,$(LIBDIR))|' -e 's|@INCLUDEDIR@|$(patsubst $(PREFIX)/%,%,$(INCLUDEDIR))|' $< > $@
+	sed -e 's|@VERSION@|$(VERSION)|' -e 's|@UP@|$(PC_UP)|' -e 's|@LIBDIR@|$(patsubst $(PREFIX)/%,%,$(LIBDIR))|' \
+	    -e 's|@INCLUDEDIR@|$(patsubst $(PREFIX)/%,%,$(INCLUDEDIR))|' $< > $@
 
 install: all $(BUILD)/framed.pc
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)/framed
