@@ -43,8 +43,11 @@ if [ "${RUN_ONLY:-}" != c ]; then
         [ "$name" != "${RUN_WITHOUT:-}" ] || continue
         FRAMED=$build/framed BUILD=$build timeout -k 5 "${TEST_SECONDS:-300}" "$python" -B "$script" -v >"$log/$name" 2>&1
         status=$?
-        p=$(grep -c ' \.\.\. ok$' "$log/$name")
-        f=$(grep -cE ' \.\.\. (FAIL|ERROR)$' "$log/$name")
+        # "Ran 9 tests in 1.2s", then "OK" or "FAILED (failures=1, errors=1, skipped=1)"
+        ran=$(sed -n 's/^Ran \([0-9]*\) tests\{0,1\} in.*/\1/p' "$log/$name" | tail -n 1)
+        f=$(tail -n 1 "$log/$name" | tr '(,)' '\n\n\n' | sed -n 's/^ *\(failures\|errors\)=//p' | awk '{n += $1} END {print n + 0}')
+        skipped=$(tail -n 1 "$log/$name" | sed -n 's/.*skipped=\([0-9]*\).*/\1/p')
+        p=$((${ran:-0} - f - ${skipped:-0}))
         report "tool/$name" "$status" "$p" "$f" "$log/$name"
     done
 fi
