@@ -118,18 +118,16 @@ static inline bool willing(const struct conn *c)
     return c->in == IN_OPEN && !c->closing && !c->held && framed_conn_unsent(c) + c->owed < c->kind->max_unsent;
 }
 
-static bool frame_unfinished(const struct conn *c)
-{
-    return c->in == IN_OPEN && !c->drained && c->io != NULL && !waits(c->io) && framed_reader_held(&c->io->reader) > 0;
-}
-
-static uint64_t frame_due(struct conn *c)
+static uint64_t frame_due(const struct conn *c)
 {
     const struct conn_kind *k = c->kind;
-    if (!frame_unfinished(c) || k->frame_ms == FRAMED_NEVER || !willing(c)) return WHEEL_NEVER;
+    const struct conn_io *io = c->io;
+    if (io == NULL || c->drained || waits(io) || framed_reader_held(&io->reader) == 0)
+        return WHEEL_NEVER; /* none unfinished */
+    if (k->frame_ms == FRAMED_NEVER || !willing(c)) return WHEEL_NEVER;
     uint64_t ms = k->frame_ms;
-    if (c->io->reader.scan.state == FRAMED_LENGTH_SIZE) ms += (uint64_t)c->io->reader.scan.length * 1000 / k->frame_rate;
-    return c->io->frame_since + ms;
+    if (io->reader.scan.state == FRAMED_LENGTH_SIZE) ms += (uint64_t)io->reader.scan.length * 1000 / k->frame_rate;
+    return io->frame_since + ms;
 }
 
 static uint64_t send_due(const struct conn *c)

@@ -54,7 +54,8 @@ struct framed_server_config {
     void *handler_ctx;
     framed_log_fn *log; /* default: nothing is logged */
     void *log_ctx;
-    const struct framed_allocator *allocator; /* default: malloc and friends; borrowed until the server and its last call are gone */
+    const struct framed_allocator
+        *allocator; /* default: malloc and friends; borrowed until the server and its last call are gone */
     enum framed_replies replies;
     enum framed_wait wait;
 
