@@ -3,27 +3,10 @@
  * Must not know when or where they are sent.
  * Invariants: every piece has len > 0; unsent is the sum of all len; head and tail are both NULL or neither.
  */
+#include "writer.h"
 #include "alloc.h"
 #include "be.h"
-#include <framed/frame.h>
-#include <stdbool.h>
 #include <string.h>
-
-enum piece_kind {
-    COPIED, /* bytes in `room`, behind the piece itself */
-    LENT,   /* bytes of a lender */
-    TAKEN   /* bytes of `mem`, which is ours to free */
-};
-
-struct framed_piece {
-    struct framed_piece *next;
-    uint8_t *at; /* what is still to be sent ... */
-    size_t len;  /* ... and how much */
-    uint8_t *mem;
-    size_t cap; /* of mem, or of room */
-    enum piece_kind kind;
-    uint8_t room[];
-};
 
 enum { CHUNK_LEAST = 1024, CHUNK_MOST = 64 << 10, SMALL = 1024 };
 

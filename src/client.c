@@ -177,6 +177,7 @@ static void conn_frame(struct conn *conn, struct framed_bytes payload)
         p->reported = true;
     }
     pending_free_if_over(p);
+    half_close_if_answered(c); /* it may have been the last, thrown away */
 }
 
 static void conn_over(struct conn *conn, enum framed_status why)
@@ -637,6 +638,7 @@ static enum framed_status start_when_room(struct framed_client *c, struct framed
         st = keep_if_given(c, &request, &kept);
         if (st != FRAMED_OK) break;
         release_given(c);
+        if (c->conn_live) framed_conn_resume(&c->conn);
         st = wait_for_room(c, p);
         if (st == FRAMED_OK) st = framed_client_start(c, request, left32(c, p), id);
     }

@@ -342,8 +342,9 @@ static void take_frames(struct conn *c)
     enum framed_status st = FRAMED_OK;
     uint64_t taken = 0;
     struct framed_bytes payload;
+    void (*frame)(struct conn *, struct framed_bytes) = c->kind->ops->frame;
     while (willing(c) && (st = framed_reader_next(&io->reader, &payload)) == FRAMED_OK) {
-        c->kind->ops->frame(c, payload);
+        frame(c, payload);
         taken++;
     }
     if (taken > 0) {

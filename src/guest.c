@@ -151,6 +151,19 @@ static void mark_dirty(struct guest *g)
     srv->dirty = g;
 }
 
+/* While an answer waits for its turn, a small part of a large body does not hold all of it. */
+static void let_go_of_body(struct framed_call *call)
+{
+    if (!bytes_inside(call->answer, call->body) || call->memory.cap <= COPY_SMALL ||
+        worth_keeping(call->answer, call->body.len))
+        return;
+    const struct framed_allocator *alloc = &call->server->loop.pool.alloc;
+    if (framed_buf_append(&call->reply, call->answer, SIZE_MAX, alloc) != FRAMED_OK) return; /* then it is held after all */
+    call->answer = framed_bytes_of(call->reply.at, call->reply.len);
+    framed_buf_fini(&call->memory, alloc);
+    call->body = (struct framed_bytes){0};
+}
+
 void framed_guest_answered(struct framed_call *call)
 {
     struct guest *g = call->guest;
@@ -159,6 +172,7 @@ void framed_guest_answered(struct framed_call *call)
         log_failed_call(g, call->code, call->text);
         framed_conn_deafen(&g->conn, FRAMED_CLOSED);
     } else {
+        let_go_of_body(call);
         g->conn.owed = call->answer.len > UINT32_MAX - g->conn.owed ? UINT32_MAX : g->conn.owed + (uint32_t)call->answer.len;
     }
     mark_dirty(g); /* one gathered send per connection and turn, however many answers came */

@@ -111,11 +111,18 @@ static void *parent_new_hard(struct pool *p, size_t n)
     return parent_new(p, n, 0);
 }
 
+/* Another thread has used what we keep: then it is not there to be handed out again. */
+static void settle(struct pool *p)
+{
+    if (atomic_load_explicit(&p->budget->used, memory_order_relaxed) > p->budget->limit) drop_kept(p);
+}
+
 /* ---- small blocks ---- */
 
 static void *small_new(struct pool *p, size_t n)
 {
     unsigned c = class_of(n);
+    settle(p);
     struct pool_block *b = p->free[c];
     if (b == NULL) return parent_new_hard(p, class_size(c));
     p->free[c] = b->u.next;
@@ -152,6 +159,7 @@ static void *memory_of(struct pool_block *b)
 
 static void *kept_large(struct pool *p, size_t n)
 {
+    settle(p);
     for (unsigned i = 0; i < POOL_LARGE; i++) {
         struct pool_block *b = p->large[i];
         if (b == NULL || b->u.cap < n) continue;

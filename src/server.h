@@ -8,6 +8,7 @@
 #define FRAMED_SERVER_H
 
 #include "../proto/ordered.h"
+#include "../proto/writer.h"
 #include "conn.h"
 #include "hosts.h"
 #include "log.h"
@@ -113,6 +114,13 @@ extern const struct conn_ops framed_guest_ops;
 enum framed_status framed_guest_begin(struct guest *g, intptr_t handle);
 /* An inline answer; the call is the server's fresh one. Consumes it. */
 enum framed_status framed_guest_answer(struct guest *g, struct framed_call *call, struct framed_bytes bytes);
+/* The shortest way of that, for whoever sends back what came: the whole frame, right behind the one sent back before it, whose
+ * turn it was. Otherwise false, and nothing is done. */
+static inline bool guest_echoes(struct guest *g, const struct framed_call *call, struct framed_bytes bytes)
+{
+    return bytes.at == call->body.at && bytes.len == call->body.len && bytes.len <= g->server->config.max_send &&
+           g->calls.count == 0 && writer_extend(&g->conn.io->writer, bytes);
+}
 /* The call fails: nothing further is started, what was asked before is answered, the connection is closed. */
 void framed_guest_fail(struct guest *g, struct framed_call *call, unsigned code, const char *text);
 /* A kept call has its answer. */

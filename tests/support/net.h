@@ -92,8 +92,8 @@ struct net_server {
     char address[NET_ADDRESS_SIZE]; /* the first one listened on */
 };
 
-/* A config with this group's way of waiting, the test's allocator, no bound on the log, and a linger time so long that no
- * slow machine reaches it. */
+/* A config with this group's way of waiting, the test's allocator, no bound on the log, and deadlines that no slow machine
+ * reaches: those are tested in simulated time. */
 struct framed_server_config net_config(framed_handler_fn *handler, void *ctx);
 
 void net_server_new(struct net_server *s, struct framed_server_config config); /* the log goes to s->log */
@@ -178,6 +178,8 @@ bool net_has_ipv6(void); /* has this machine an IPv6 loopback? */
 /* The socket's own address, as its peer sees it. */
 void net_name(int fd, char text[NET_ADDRESS_SIZE]);
 
+const char *net_fd(int fd); /* "fd:N"; static storage */
+
 /* Two connected Unix sockets; [0] is blocking, with patience, as net_connect gives it. */
 void net_pair(int fds[2]);
 
@@ -203,7 +205,9 @@ void net_reset(int fd);                                  /* close, with an RST *
 /* ---- clients ---- */
 
 struct framed_client_config net_client_config(void);
-struct framed_client *net_client(const char *address); /* connected */
+struct framed_client *net_client_with(struct framed_client_config config, const char *address); /* connected */
+struct framed_client *net_client(const char *address);
+struct framed_client *net_client_pair(struct framed_client_config config, int *raw); /* its peer is the test, at *raw */
 /* A blocking call with n bytes of pattern `seed`, whose reply must be the same. */
 void net_call_echo(struct framed_client *client, size_t n, uint32_t seed);
 

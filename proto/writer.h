@@ -1,0 +1,37 @@
+/* writer.h: the inside of the writer, and the shortest way through it, for whoever sends back what came. */
+#ifndef FRAMED_WRITER_H
+#define FRAMED_WRITER_H
+
+#include <framed/frame.h>
+#include <stdbool.h>
+
+enum piece_kind {
+    COPIED, /* bytes in `room`, behind the piece itself */
+    LENT,   /* bytes of a lender */
+    TAKEN   /* bytes of `mem`, which is ours to free */
+};
+
+struct framed_piece {
+    struct framed_piece *next;
+    uint8_t *at; /* what is still to be sent ... */
+    size_t len;  /* ... and how much */
+    uint8_t *mem;
+    size_t cap; /* of mem, or of room */
+    enum piece_kind kind;
+    uint8_t room[];
+};
+
+/*
+ * Queues a whole received frame once more, if it lies directly behind the lent one that was queued last: its length word is
+ * still in front of it, so the run only grows. Otherwise false, and nothing is changed.
+ */
+static inline bool writer_extend(struct framed_writer *w, struct framed_bytes payload)
+{
+    struct framed_piece *last = w->tail;
+    if (last == NULL || last->kind != LENT || last->at + last->len + FRAMED_LENGTH_SIZE != payload.at) return false;
+    last->len += FRAMED_LENGTH_SIZE + payload.len;
+    w->unsent += FRAMED_LENGTH_SIZE + payload.len;
+    return true;
+}
+
+#endif
