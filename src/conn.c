@@ -395,7 +395,7 @@ static void pump(struct conn *c)
     for (;;) {
         if (c->io != NULL) take_frames(c);
         framed_conn_flush(c);
-        bool again = !c->closing && c->io != NULL && waits(c->io) && willing(c);
+        bool again = !c->closing && c->io != NULL && (waits(c->io) || c->drained) && willing(c);
         if (!again) break;
     }
     c->pumping = false;
