@@ -151,15 +151,16 @@ static void mark_dirty(struct guest *g)
     srv->dirty = g;
 }
 
-/* While an answer waits for its turn, a small part of a large body does not hold all of it. */
+/* While an answer waits for its turn, it does not hold a large body of which it needs little or nothing. */
 static void let_go_of_body(struct framed_call *call)
 {
-    if (!bytes_inside(call->answer, call->body) || call->memory.cap <= COPY_SMALL ||
-        worth_keeping(call->answer, call->body.len))
-        return;
     const struct framed_allocator *alloc = &call->server->loop.pool.alloc;
-    if (framed_buf_append(&call->reply, call->answer, SIZE_MAX, alloc) != FRAMED_OK) return; /* then it is held after all */
-    call->answer = framed_bytes_of(call->reply.at, call->reply.len);
+    if (call->memory.cap <= COPY_SMALL) return;
+    if (call->answer.len > 0 && bytes_inside(call->answer, call->body)) {
+        if (worth_keeping(call->answer, call->body.len)) return;
+        if (framed_buf_append(&call->reply, call->answer, SIZE_MAX, alloc) != FRAMED_OK) return; /* held after all */
+        call->answer = framed_bytes_of(call->reply.at, call->reply.len);
+    }
     framed_buf_fini(&call->memory, alloc);
     call->body = (struct framed_bytes){0};
 }
