@@ -26,16 +26,16 @@ class NoMemory(ToolTest):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.reached = os.path.join(folder.name, "reached")
-        self.library = os.path.join(folder.name, "failing_malloc.so")
+        self.preload = os.path.join(folder.name, "failing_malloc.so")
         compiler = shlex.split(os.environ.get("CC", "cc"))
-        subprocess.run([*compiler, "-std=gnu11", "-O1", "-fPIC", "-shared", "-fno-builtin", "-o", self.library,
+        subprocess.run([*compiler, "-std=gnu11", "-O1", "-fPIC", "-shared", "-fno-builtin", "-o", self.preload,
                         os.path.join(HERE, "failing_malloc.c")], check=True, timeout=PATIENCE_S)
 
     def each(self, what, run):
         """run(environment) for n = 1, 2, ... until a run ends without reaching n, both ways of failing."""
         for mode in ("once", "onward"):
             for n in range(1, MOST):
-                environment = dict(os.environ, LD_PRELOAD=self.library, FAIL_AT=str(n), FAIL_REACHED=self.reached)
+                environment = dict(os.environ, LD_PRELOAD=self.preload, FAIL_AT=str(n), FAIL_REACHED=self.reached)
                 if mode == "onward":
                     environment["FAIL_ONWARD"] = "1"
                 with self.subTest(n=n, mode=mode):
