@@ -368,6 +368,15 @@ static enum framed_status give_up_connecting(struct framed_client *c, enum frame
 }
 
 /* One turn; when an attempt has failed and its socket is gone, the next address. */
+/* Lets out what send_begun held back. False: nothing was. */
+static bool uncork(struct framed_client *c)
+{
+    if (!c->conn.corked) return false;
+    c->conn.corked = false;
+    framed_conn_flush(&c->conn);
+    return true;
+}
+
 static enum framed_status turn(struct framed_client *c, uint64_t wait_ms)
 {
     enum framed_status st = framed_loop_turn(&c->loop, wait_ms);
@@ -499,6 +508,7 @@ enum framed_status framed_client_next(struct framed_client *c, uint32_t wait_ms,
     if (c->conn_live) framed_conn_resume(&c->conn); /* what has come already */
     for (bool turned = false;; turned = true) {
         if (take_event(c, event)) return FRAMED_OK;
+        if (uncork(c) && take_event(c, event)) return FRAMED_OK; /* sending may have failed */
         if (c->state == CLIENT_ENDED) return c->ended;
         if (atomic_exchange(&c->woken, false)) return FRAMED_MORE;
         uint64_t left = left_of(c, p);
@@ -527,8 +537,17 @@ static enum framed_status may_send(struct framed_client *c, struct framed_bytes 
     if (c->state == CLIENT_OPEN && c->conn.out == OUT_BROKEN) return (enum framed_status)c->conn.broken;
     if (payload.len > c->config.max_send) return FRAMED_TOO_LARGE;
     if (has_room(c)) return FRAMED_OK;
+    if (uncork(c) && has_room(c)) return FRAMED_OK;
     c->tell_writable = true;
     return FRAMED_FULL;
+}
+
+/* What is begun while others are under way leaves together, with the next turn, or when it is enough for a send. A failure
+ * ends the connection, and every call with it: `next` will tell. */
+static void send_begun(struct framed_client *c)
+{
+    c->conn.corked = c->calls.count > 1 && framed_conn_unsent(&c->conn) < FRAMED_RECEIVE_SIZE;
+    framed_conn_flush(&c->conn);
 }
 
 enum framed_status framed_client_start(struct framed_client *c, struct framed_bytes request, uint32_t timeout_ms,
@@ -550,7 +569,7 @@ enum framed_status framed_client_start(struct framed_client *c, struct framed_by
     *call = p->id;
     framed_loop_forget_now(&c->loop);
     if (timeout_ms != FRAMED_NEVER) framed_wheel_set(&c->loop.wheel, &p->timer, framed_loop_now(&c->loop) + timeout_ms);
-    framed_conn_flush(&c->conn); /* a failure ends the connection, and every call with it: `next` will tell */
+    send_begun(c);
     return FRAMED_OK;
 }
 
@@ -560,6 +579,7 @@ static enum framed_status wait_for_room(struct framed_client *c, struct patience
     if (c->slot == SLOT_READY) return FRAMED_FULL;
     uint64_t left = left_of(c, p);
     if (left == 0) return FRAMED_TIMEOUT;
+    (void)uncork(c);
     return turn(c, left);
 }
 
@@ -675,6 +695,7 @@ enum framed_status framed_client_finish(struct framed_client *c)
     if (c->state == CLIENT_NEW) return FRAMED_USAGE;
     if (c->state == CLIENT_ENDED) return c->ended;
     c->finishing = true;
+    (void)uncork(c);
     if (c->state == CLIENT_OPEN) half_close_if_answered(c);
     return FRAMED_OK;
 }
@@ -686,6 +707,7 @@ enum framed_status framed_client_want(struct framed_client *c, struct framed_wan
     *want = (struct framed_want){.socket = OS_NO_HANDLE, .timeout_ms = FRAMED_NEVER};
     release_given(c);
     framed_loop_forget_now(&c->loop);
+    (void)uncork(c);
     if (c->conn_live) {
         framed_conn_resume(&c->conn);
         framed_os_interest(&c->conn.sock, &want->socket, &want->events);
@@ -705,6 +727,7 @@ enum framed_status framed_client_want(struct framed_client *c, struct framed_wan
 enum framed_status framed_client_step(struct framed_client *c)
 {
     framed_loop_forget_now(&c->loop);
+    (void)uncork(c);
     return turn(c, 0);
 }
 
@@ -730,6 +753,7 @@ size_t framed_client_open_calls(const struct framed_client *c)
 static void close_in_order(struct framed_client *c)
 {
     struct patience p = wait_for(c, c->config.linger_ms);
+    (void)uncork(c);
     if (c->state == CLIENT_CONNECTING) framed_conn_break(&c->conn, FRAMED_CLOSED);
     framed_conn_deafen(&c->conn, FRAMED_CLOSED);
     framed_conn_finish(&c->conn);

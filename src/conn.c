@@ -112,10 +112,15 @@ static bool lingering(const struct conn *c)
     return c->in == IN_OVER && c->out == OUT_FINISHED;
 }
 
-/* Is one more frame wanted? */
-static inline bool willing(const struct conn *c)
+/* Is one more frame wanted, while so much waits to be sent? (What is closing is never IN_OPEN: framed_conn_break.) */
+static inline bool willing_with(const struct conn *c, size_t unsent)
 {
-    return c->in == IN_OPEN && !c->closing && !c->held && framed_conn_unsent(c) + c->owed < c->kind->max_unsent;
+    return c->in == IN_OPEN && !c->held && unsent + c->owed < c->kind->max_unsent;
+}
+
+static bool willing(const struct conn *c)
+{
+    return willing_with(c, framed_conn_unsent(c));
 }
 
 static uint64_t frame_due(const struct conn *c)
@@ -133,7 +138,7 @@ static uint64_t frame_due(const struct conn *c)
 static uint64_t send_due(const struct conn *c)
 {
     const struct conn_io *io = c->io;
-    return io != NULL && io->writer.unsent > 0 ? after(io->send_since, c->kind->send_ms) : WHEEL_NEVER;
+    return io != NULL && io->writer.unsent > 0 && !c->corked ? after(io->send_since, c->kind->send_ms) : WHEEL_NEVER;
 }
 
 static uint64_t idle_due(const struct conn *c)
@@ -304,7 +309,7 @@ static enum framed_status send_waiting(struct conn *c)
 
 void framed_conn_flush(struct conn *c)
 {
-    if (c->closing || c->in == IN_CONNECTING) return;
+    if (c->closing || c->corked || c->in == IN_CONNECTING) return;
     if (c->io != NULL && !c->io->sending && c->io->writer.unsent > 0) {
         enum framed_status st = send_waiting(c);
         if (st != FRAMED_OK) {
@@ -343,7 +348,7 @@ static void take_frames(struct conn *c)
     uint64_t taken = 0;
     struct framed_bytes payload;
     void (*frame)(struct conn *, struct framed_bytes) = c->kind->ops->frame;
-    while (willing(c) && (st = framed_reader_next(&io->reader, &payload)) == FRAMED_OK) {
+    while (willing_with(c, io->writer.unsent) && (st = framed_reader_next(&io->reader, &payload)) == FRAMED_OK) {
         frame(c, payload);
         taken++;
     }
@@ -411,14 +416,26 @@ static void pump(struct conn *c)
     watch(c);
 }
 
+/* An owner that keeps frames takes one at a time: gives it the next of those that wait. True: nothing else has changed, so no
+ * deadline has come nearer, and it is still paused. */
+static bool gives_one_more(struct conn *c)
+{
+    if (c->kind->inbox == NULL) return false;
+    c->pumping = true;
+    take_frames(c);
+    c->pumping = false;
+    return c->in == IN_OPEN && c->held && waits(c->io) && (c->corked || c->io->writer.unsent == 0);
+}
+
 void framed_conn_resume(struct conn *c)
 {
     if (c->pumping || c->closing || c->in == IN_CONNECTING) return;
-    if (c->io != NULL && c->io->paused && willing(c)) { /* the frame's clock stood still meanwhile: it begins anew */
-        c->io->paused = false;
-        c->io->frame_since = now_of(c);
+    if (c->io != NULL && c->io->paused && willing(c)) {
+        c->io->frame_since = now_of(c); /* the frame's clock stood still meanwhile: it begins anew */
+        if (gives_one_more(c)) return;
+        if (c->io != NULL) c->io->paused = false;
     }
-    pump(c);
+    if (!c->closing) pump(c);
 }
 
 static void discard_rest(struct conn *c)
@@ -502,7 +519,7 @@ static void begin(struct conn *c, struct conn_kind *kind, enum conn_in in)
     c->out = OUT_OPEN;
     c->late = LATE_NOT;
     c->broken = FRAMED_OK;
-    c->peer_ended = c->drained = c->closing = c->pumping = false;
+    c->peer_ended = c->drained = c->closing = c->corked = c->pumping = false;
 }
 
 enum framed_status framed_conn_accept(struct conn *c, struct conn_kind *kind, intptr_t handle)

@@ -82,6 +82,7 @@ struct conn {
     struct conn_io *io;
     uint32_t owed;        /* the owner's: bytes it will have to send, counted like those that wait */
     bool held;            /* the owner's: take no further frame; then conn_resume */
+    bool corked;          /* the owner's: send nothing yet, more is to come; then conn_flush */
     uint64_t quiet_since; /* the last byte or answer; in OVER + FINISHED: the half-close */
     uint8_t in;
     uint8_t out;

@@ -165,6 +165,7 @@ static void replies_answer_the_calls_in_their_order(void **state)
         snprintf(text[i], sizeof text[i], "%c%d", i % 3 ? 'e' : 'D', i);
         ids[i] = started(client, text[i], 10000);
     }
+    assert_int_equal(framed_client_step(client), FRAMED_OK);
     sim_run_ms(10);
     assert_int_equal(framed_client_open_calls(client), 20);
     for (size_t i = rig.kept_count; i-- > 0;) assert_int_equal(rig_answer(&rig, i), FRAMED_OK);
@@ -175,6 +176,50 @@ static void replies_answer_the_calls_in_their_order(void **state)
     assert_int_equal(framed_client_open_calls(client), 0);
     framed_client_free(client);
     rig_stop(&rig);
+}
+
+static void calls_begun_while_others_are_open_leave_together_with_the_next_turn(void **state)
+{
+    struct framed_event event;
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    uint64_t before = sim_ops(OP_OFFER);
+    (void)started(p.client, "first", 10000);
+    assert_int_equal(sim_ops(OP_OFFER) - before, 1); /* nobody to wait for */
+    for (int i = 0; i < 100; i++) (void)started(p.client, "more", 10000);
+    assert_int_equal(sim_ops(OP_OFFER) - before, 1);
+    assert_int_equal(framed_client_next(p.client, 0, &event), FRAMED_MORE);
+    assert_int_equal(sim_ops(OP_OFFER) - before, 2);
+    assert_int_equal(sim_peer_received(p.peer).len, 9 + 100 * 8);
+    pair_stop(&p);
+}
+
+static void calls_begun_leave_without_a_turn_once_they_fill_a_send(void **state)
+{
+    static char big[9000];
+    uint64_t id;
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    uint64_t before = sim_ops(OP_OFFER);
+    for (int i = 0; i < 9; i++) /* the first, then eight: more than 64 KiB */
+        assert_int_equal(framed_client_start(p.client, framed_bytes_of(big, sizeof big), 10000, &id), FRAMED_OK);
+    assert_true(sim_ops(OP_OFFER) - before >= 2);
+    pair_stop(&p);
+}
+
+static void calls_begun_leave_when_the_client_is_freed(void **state)
+{
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    (void)started(p.client, "first", 10000);
+    (void)started(p.client, "second", 10000);
+    framed_client_free(p.client);
+    p.client = NULL;
+    assert_int_equal(sim_peer_received(p.peer).len, 9 + 10);
+    pair_stop(&p);
 }
 
 static void blocking_call_among_started_ones_is_a_misuse(void **state)
@@ -1079,6 +1124,9 @@ int main(void)
         cmocka_unit_test(late_replies_of_many_timeouts_are_counted_off),
         cmocka_unit_test(calls_time_out_each_at_its_own_time),
         cmocka_unit_test(replies_answer_the_calls_in_their_order),
+        cmocka_unit_test(calls_begun_while_others_are_open_leave_together_with_the_next_turn),
+        cmocka_unit_test(calls_begun_leave_without_a_turn_once_they_fill_a_send),
+        cmocka_unit_test(calls_begun_leave_when_the_client_is_freed),
         cmocka_unit_test(blocking_call_among_started_ones_is_a_misuse),
         cmocka_unit_test(reply_nobody_asked_for_ends_the_connection_as_malformed),
         cmocka_unit_test(end_of_the_peer_with_calls_open_says_maybe_executed),
