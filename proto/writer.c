@@ -20,7 +20,7 @@ static struct framed_piece *piece_new(struct framed_writer *w, enum piece_kind k
     if (room > SIZE_MAX - sizeof(struct framed_piece)) return NULL;
     struct framed_piece *p = mem_new(w->alloc, sizeof *p + room);
     if (p == NULL) return NULL;
-    *p = (struct framed_piece){.kind = kind, .at = p->room, .cap = room};
+    *p = (struct framed_piece){.kind = kind, .at = p->room, .end = p->room, .cap = room};
     return p;
 }
 
@@ -30,6 +30,11 @@ static void piece_free(struct framed_writer *w, struct framed_piece *p)
     mem_free(w->alloc, p, sizeof *p + (p->kind == COPIED ? p->cap : 0));
 }
 
+static size_t left_of(const struct framed_piece *p)
+{
+    return (size_t)(p->end - p->at);
+}
+
 static void push(struct framed_writer *w, struct framed_piece *p)
 {
     if (w->tail != NULL)
@@ -37,13 +42,13 @@ static void push(struct framed_writer *w, struct framed_piece *p)
     else
         w->head = p;
     w->tail = p;
-    w->unsent += p->len;
+    w->unsent += left_of(p);
 }
 
 /* The bytes of a copied piece that are still free. */
 static size_t room_left(const struct framed_piece *p)
 {
-    return p->cap - (size_t)(p->at + p->len - p->room);
+    return p->cap - (size_t)(p->end - p->room);
 }
 
 static bool tail_has_room(const struct framed_writer *w, size_t n)
@@ -55,7 +60,7 @@ static bool tail_has_room(const struct framed_writer *w, size_t n)
 static uint8_t *place(struct framed_writer *w, size_t n, struct framed_piece **fresh)
 {
     *fresh = NULL;
-    if (tail_has_room(w, n)) return w->tail->at + w->tail->len;
+    if (tail_has_room(w, n)) return w->tail->end;
     /* A run of copies gets larger pieces the more waits; a copy that lies between other pieces will not be added to. */
     size_t total = CHUNK_LEAST;
     if (w->tail != NULL && w->tail->kind == COPIED && w->unsent > CHUNK_LEAST)
@@ -68,10 +73,10 @@ static uint8_t *place(struct framed_writer *w, size_t n, struct framed_piece **f
 static void placed(struct framed_writer *w, struct framed_piece *fresh, size_t n)
 {
     if (fresh != NULL) {
-        fresh->len = n;
+        fresh->end = fresh->at + n;
         push(w, fresh);
     } else {
-        w->tail->len += n;
+        w->tail->end += n;
         w->unsent += n;
     }
 }
@@ -100,9 +105,9 @@ enum framed_status framed_writer_in_place(struct framed_writer *w, uint8_t *payl
     uint8_t *at = payload - FRAMED_LENGTH_SIZE;
     size_t n = FRAMED_LENGTH_SIZE + len;
     struct framed_piece *tail = w->tail;
-    if (tail != NULL && tail->kind == LENT && tail->at + tail->len == at) {
+    if (tail != NULL && tail->kind == LENT && tail->end == at) {
         be32_put(at, (uint32_t)len);
-        tail->len += n;
+        tail->end += n;
         w->unsent += n;
         return FRAMED_OK;
     }
@@ -112,7 +117,7 @@ enum framed_status framed_writer_in_place(struct framed_writer *w, uint8_t *payl
     if (p == NULL) return FRAMED_NOMEM;
     be32_put(at, (uint32_t)len);
     p->at = at;
-    p->len = n;
+    p->end = at + n;
     push(w, p);
     return FRAMED_OK;
 }
@@ -137,7 +142,7 @@ enum framed_status framed_writer_take(struct framed_writer *w, struct framed_buf
     be32_put(word, (uint32_t)payload.len);
     placed(w, fresh, FRAMED_LENGTH_SIZE);
     body->at = buf->at + (payload.at - buf->at);
-    body->len = payload.len;
+    body->end = body->at + payload.len;
     body->mem = buf->at;
     body->cap = buf->cap;
     push(w, body);
@@ -150,13 +155,13 @@ static enum framed_status keep_run(struct framed_writer *w, struct framed_piece 
 {
     size_t n = 0;
     struct framed_piece *end = *link;
-    for (; end != NULL && end->kind == LENT; end = end->next) n += end->len;
+    for (; end != NULL && end->kind == LENT; end = end->next) n += left_of(end);
     struct framed_piece *kept = piece_new(w, COPIED, n);
     if (kept == NULL) return FRAMED_NOMEM;
     for (struct framed_piece *p = *link, *next; p != end; p = next) {
         next = p->next;
-        memcpy(kept->room + kept->len, p->at, p->len);
-        kept->len += p->len;
+        memcpy(kept->end, p->at, left_of(p));
+        kept->end += left_of(p);
         piece_free(w, p);
     }
     *link = kept;
@@ -179,7 +184,7 @@ size_t framed_writer_views(const struct framed_writer *w, struct framed_bytes *v
 {
     size_t n = 0;
     for (const struct framed_piece *p = w->head; p != NULL && n < most; p = p->next)
-        views[n++] = framed_bytes_of(p->at, p->len);
+        views[n++] = framed_bytes_of(p->at, left_of(p));
     return n;
 }
 
@@ -190,11 +195,10 @@ void framed_writer_sent(struct framed_writer *w, size_t n)
     while (n > 0) {
         struct framed_piece *p = w->head;
         check(p != NULL);
-        size_t k = n < p->len ? n : p->len;
+        size_t k = n < left_of(p) ? n : left_of(p);
         p->at += k;
-        p->len -= k;
         n -= k;
-        if (p->len > 0) return;
+        if (p->at < p->end) return;
         w->head = p->next;
         if (w->head == NULL) w->tail = NULL;
         piece_free(w, p);

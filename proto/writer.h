@@ -13,8 +13,8 @@ enum piece_kind {
 
 struct framed_piece {
     struct framed_piece *next;
-    uint8_t *at; /* what is still to be sent ... */
-    size_t len;  /* ... and how much */
+    uint8_t *at;  /* what is still to be sent: from here ... */
+    uint8_t *end; /* ... to here */
     uint8_t *mem;
     size_t cap; /* of mem, or of room */
     enum piece_kind kind;
@@ -28,8 +28,8 @@ struct framed_piece {
 static inline bool writer_extend(struct framed_writer *w, struct framed_bytes payload)
 {
     struct framed_piece *last = w->tail;
-    if (last == NULL || last->kind != LENT || last->at + last->len + FRAMED_LENGTH_SIZE != payload.at) return false;
-    last->len += FRAMED_LENGTH_SIZE + payload.len;
+    if (last == NULL || last->kind != LENT || last->end + FRAMED_LENGTH_SIZE != payload.at) return false;
+    last->end = last->end + FRAMED_LENGTH_SIZE + payload.len;
     w->unsent += FRAMED_LENGTH_SIZE + payload.len;
     return true;
 }

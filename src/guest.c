@@ -82,7 +82,7 @@ static enum framed_status answer_in_turn(struct guest *g, struct framed_call *fr
 {
     struct framed_call *call = framed_call_keep(fresh);
     if (call == NULL) return FRAMED_NOMEM;
-    if (bytes_inside(bytes, fresh->body)) {
+    if (bytes.len > 0 && bytes_inside(bytes, fresh->body)) { /* an empty body may lie nowhere */
         call->answer = framed_bytes_of(call->body.at + (bytes.at - fresh->body.at), bytes.len);
     } else {
         enum framed_status st = framed_buf_append(&call->reply, bytes, SIZE_MAX, &g->server->loop.pool.alloc);
@@ -99,10 +99,12 @@ enum framed_status framed_guest_answer(struct guest *g, struct framed_call *call
     bool its_turn = g->calls.count == 0;
     enum framed_status st = its_turn ? put(g, call, bytes) : answer_in_turn(g, call, bytes);
     call->state = CALL_CONSUMED;
-    if (st != FRAMED_OK)
-        framed_conn_break(&g->conn, st); /* the reply is lost, and with it the order */
-    else if (its_turn)
-        count(&g->server->replies, 1);
+    if (st == FRAMED_OK) {
+        if (its_turn) count(&g->server->replies, 1);
+        return FRAMED_OK;
+    }
+    framed_buf_fini(&call->memory, &g->server->loop.pool.alloc); /* if put() took it, and then could not use it */
+    framed_conn_break(&g->conn, st);                             /* the reply is lost, and with it the order */
     return st;
 }
 
@@ -216,18 +218,21 @@ void framed_guest_fail(struct guest *g, struct framed_call *fresh, unsigned code
 
 /* ---- the connection's side ---- */
 
+static void unanswered(struct framed_call *call)
+{
+    if (call->server->config.replies == FRAMED_REPLIES_ORDERED)
+        framed_guest_fail(call->guest, call, FRAMED_CODE_INTERNAL, "the handler gave no answer");
+}
+
 static void guest_frame(struct conn *c, struct framed_bytes payload)
 {
-    struct guest *g = guest_of(c);
-    struct framed_server *srv = g->server;
+    struct framed_server *srv = guest_of(c)->server;
     struct framed_call *call = &srv->fresh;
-    call->guest = g;
+    call->guest = guest_of(c);
     call->body = payload;
     call->state = CALL_FRESH;
     srv->config.handler(srv->config.handler_ctx, call);
-    if (call->state == CALL_FRESH && srv->config.replies == FRAMED_REPLIES_ORDERED)
-        framed_guest_fail(g, call, FRAMED_CODE_INTERNAL, "the handler gave no answer");
-    if (call->memory.at != NULL) framed_buf_fini(&call->memory, &srv->loop.pool.alloc);
+    if (call->state == CALL_FRESH) unanswered(call);
 }
 
 static void guest_over(struct conn *c, enum framed_status why)

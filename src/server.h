@@ -118,7 +118,7 @@ enum framed_status framed_guest_answer(struct guest *g, struct framed_call *call
  * turn it was. Otherwise false, and nothing is done. */
 static inline bool guest_echoes(struct guest *g, const struct framed_call *call, struct framed_bytes bytes)
 {
-    return bytes.at == call->body.at && bytes.len == call->body.len && bytes.len <= g->server->config.max_send &&
+    return bytes.at == call->body.at && bytes.len == call->body.len && bytes.len <= call->server->config.max_send &&
            g->calls.count == 0 && writer_extend(&g->conn.io->writer, bytes);
 }
 /* The call fails: nothing further is started, what was asked before is answered, the connection is closed. */
