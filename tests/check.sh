@@ -93,6 +93,7 @@ stage layers layers
 stage format format
 stage lint lint
 stage words words
+stage count tests/count/count.sh
 stage linear linear
 stage wine wine
 
