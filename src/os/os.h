@@ -178,6 +178,7 @@ const struct framed_allocator *framed_os_allocator(void); /* malloc, realloc, fr
 
 uintptr_t framed_os_thread_self(void); /* equal for the same running thread, never 0 */
 struct os_thread;
+/* POSIX: signals are left to the other threads. */
 enum framed_status framed_os_thread_start(struct os_thread **thread, void (*run)(void *ctx), void *ctx);
 void framed_os_thread_join(struct os_thread *thread); /* waits for its end and frees it */
 

@@ -11,6 +11,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -191,7 +192,11 @@ enum framed_status framed_os_thread_start(struct os_thread **thread, void (*run)
     struct os_thread *t = malloc(sizeof *t);
     if (t == NULL) return FRAMED_NOMEM;
     *t = (struct os_thread){.run = run, .ctx = ctx};
+    sigset_t all, before; /* signals are for the threads of who uses us */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&t->id, NULL, thread_main, t);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error != 0) {
         free(t);
         return error == EAGAIN ? FRAMED_LIMIT : framed_os_classify(error);

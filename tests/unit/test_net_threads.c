@@ -6,7 +6,9 @@
  */
 #define _GNU_SOURCE
 #include "net.h"
+#include "os.h"
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -531,9 +533,29 @@ static void wakes_in_the_middle_of_blocking_calls_lose_nothing(void **state)
     net_server_stop(&s);
 }
 
+static void mask_of_thread(void *ctx)
+{
+    pthread_sigmask(SIG_SETMASK, NULL, ctx);
+}
+
+static void thread_of_the_library_leaves_signals_to_the_others(void **state)
+{
+    struct os_thread *thread;
+    sigset_t ours, its;
+    (void)state;
+    sigemptyset(&its);
+    assert_int_equal(framed_os_thread_start(&thread, mask_of_thread, &its), FRAMED_OK);
+    framed_os_thread_join(thread);
+    pthread_sigmask(SIG_SETMASK, NULL, &ours);
+    assert_int_equal(sigismember(&its, SIGTERM), 1);
+    assert_int_equal(sigismember(&its, SIGINT), 1);
+    assert_int_equal(sigismember(&ours, SIGTERM), 0); /* and ours are as they were */
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
+        NET_TEST(thread_of_the_library_leaves_signals_to_the_others),
         NET_TEST(replies_from_four_threads_at_once_are_each_calls_own_and_in_order),
         NET_TEST(replies_after_the_connection_is_gone_say_closed_and_harm_nobody),
         NET_TEST(replies_while_the_connections_go_are_taken_or_say_closed),
