@@ -195,6 +195,7 @@ uint32_t framed_call_left_ms(const struct framed_call *call)
 {
     struct framed_server *srv = call->server;
     if (call->state == CALL_FRESH) return srv->config.call_ms;
+    if (atomic_load(&call->over)) return 0;
     if (call->due == WHEEL_NEVER) return FRAMED_NEVER;
     uint64_t now = framed_os_clock_ns() / 1000000u;
     return call->due > now ? (uint32_t)(call->due - now) : 0;

@@ -148,7 +148,8 @@ FRAMED_API struct framed_bytes framed_call_body(const struct framed_call *call);
 /* Who asks, as text ("192.0.2.7:51234", "unix"). Valid as long as the call. */
 FRAMED_API const char *framed_call_peer(const struct framed_call *call);
 
-/* Milliseconds left until the call fails by its deadline; FRAMED_NEVER when there is none. From any thread once deferred. */
+/* Milliseconds left until the call fails by its deadline; FRAMED_NEVER when there is none, 0 once nobody can get its answer
+ * any more. From any thread once deferred. */
 FRAMED_API uint32_t framed_call_left_ms(const struct framed_call *call);
 
 /*
