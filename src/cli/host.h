@@ -1,6 +1,7 @@
 /*
  * host.h: what the tool needs from the machine around it and os.h does not give: signals, standard streams, files, waiting for
- * standard input and a socket together, the descriptor limit. host_posix.c; no other file of the tool knows an OS header.
+ * standard input and a socket together, the descriptor limit, commands of the shell. host_posix*.c and host_win*.c; no other
+ * file of the tool knows an OS header.
  */
 #ifndef FRAMED_CLI_HOST_H
 #define FRAMED_CLI_HOST_H
@@ -48,6 +49,60 @@ enum framed_status framed_host_check_file(const char *path, uint64_t most, uint6
 enum framed_status framed_host_load_file(const char *path, size_t most, struct framed_buf *buf,
                                          const struct framed_allocator *alloc);
 
+/* A file read or written piece by piece. */
+#define HOST_NO_FILE ((intptr_t)-1)
+
+/* Opens for reading; a directory is refused. FRAMED_OS. */
+enum framed_status framed_host_open(const char *path, intptr_t *file);
+
+/* Opens for writing, made if it is missing, emptied if it is not. FRAMED_OS. */
+enum framed_status framed_host_create(const char *path, intptr_t *file);
+
+/* Reads what is there, waiting for at least a byte. FRAMED_OK: *n > 0. FRAMED_CLOSED: its end. FRAMED_OS. */
+enum framed_status framed_host_read_file(intptr_t file, uint8_t *at, size_t room, size_t *n);
+
+/* Writes all of it. FRAMED_CLOSED: a pipe that nobody reads any more. FRAMED_OS (a full disk is one). */
+enum framed_status framed_host_write_file(intptr_t file, const uint8_t *at, size_t n);
+
+/* FRAMED_OS: something written may not have arrived. */
+enum framed_status framed_host_close_file(intptr_t file);
+
+/* ---- commands of the shell ---- */
+
+enum host_end {
+    HOST_EXITED,     /* by itself; `code` is its exit status */
+    HOST_KILLED,     /* by a signal that was not ours; `code` is its number */
+    HOST_TOO_LATE,   /* was killed at the deadline */
+    HOST_TOO_LONG,   /* was killed because its output was longer than `most`, or (`status` NOMEM) than there is memory */
+    HOST_STOPPED,    /* was killed by framed_host_stop_runs, or not begun */
+    HOST_NOT_STARTED /* `status`: NOMEM, LIMIT, OS */
+};
+
+/* One run of a command. The caller fills the first part, framed_host_run the second. */
+struct host_run {
+    const char *command;       /* for `sh -c`, or `cmd /c` */
+    struct framed_bytes input; /* for its standard input; it need not read it */
+    size_t most;               /* longest output taken */
+    uint32_t timeout_ms;       /* FRAMED_NEVER: none */
+    const struct framed_allocator *alloc;
+
+    struct framed_buf output; /* all it wrote to standard output, the caller's; empty unless EXITED */
+    enum host_end end;
+    enum framed_status status;
+    int code;
+};
+
+/*
+ * Runs a command in a process group (a job object) of its own, standard error being ours, and waits until it has ended and its
+ * output is closed. Whatever happens the whole group is killed before this returns; what the system does not let us kill (it
+ * has become another user's) is waited for a second at most. From several threads at once.
+ */
+void framed_host_run(struct host_run *run);
+
+/* Kills all that runs, and everything begun later at once. From any thread, and from signal handlers: a second signal, which
+ * ends this process, does the same. */
+void framed_host_stop_runs(void);
+
 /* ---- signals ---- */
 
 /* From now on the first SIGINT or SIGTERM calls stop(ctx), which must be safe in a signal handler, and a second one ends the
@@ -75,10 +130,16 @@ enum framed_status framed_host_wait(struct host_wait *wait);
 
 /* ---- the rest ---- */
 
+/* The time of day here: "12:00:01.204". */
+void framed_host_time_text(char *text, size_t room);
+
+/* The same instant in nanoseconds since 1970 (UTC). */
+uint64_t framed_host_time_ns(void);
+
 /* Raises the number of descriptors this process may have to `need`, as far as it is allowed to. *have: what it is now. */
 void framed_host_descriptors(uint64_t need, uint64_t *have);
 
-/* Something to sleep on that another thread can end. */
+/* Something to sleep on that another thread can end. Several may wait: one ring then wakes at least one of them. */
 struct host_bell;
 enum framed_status framed_host_bell_new(struct host_bell **bell, const struct framed_allocator *alloc);
 void framed_host_bell_ring(struct host_bell *bell);

@@ -5,6 +5,7 @@
  */
 #define _POSIX_C_SOURCE 200809L
 #include "host.h"
+#include "host_posix.h"
 #include "os.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +21,7 @@
 
 static int last_error;
 
-static enum framed_status failed(int error)
+enum framed_status framed_host_failed(int error)
 {
     last_error = error;
     return FRAMED_OS;
@@ -50,10 +51,17 @@ static void (*stop_call)(void *ctx);
 static void *stop_ctx;
 static int stop_pipe[2] = {-1, -1}; /* wakes framed_host_wait */
 
+/* At once, and no command is left running. */
+static _Noreturn void end_by(int number)
+{
+    framed_host_stop_runs();
+    _exit(128 + number);
+}
+
 static void on_signal(int number)
 {
     int saved = errno;
-    if (!stop_armed || stop_signal != 0) _exit(128 + number);
+    if (!stop_armed || stop_signal != 0) end_by(number);
     stop_signal = number;
     stop_call(stop_ctx);
     ssize_t n = write(stop_pipe[1], "", 1); /* never full: one signal, one byte */
@@ -77,7 +85,7 @@ enum framed_status framed_host_on_stop(void (*stop)(void *ctx), void *ctx)
 {
     stop_call = stop;
     stop_ctx = ctx;
-    if (!open_pipe(stop_pipe)) return failed(errno);
+    if (!open_pipe(stop_pipe)) return framed_host_failed(errno);
     stop_armed = 1;
     return FRAMED_OK;
 }
@@ -85,7 +93,7 @@ enum framed_status framed_host_on_stop(void (*stop)(void *ctx), void *ctx)
 /* A blocking call was interrupted: by a signal that wants us to end? Then we do not wait for it once more. */
 static void leave_if_stopped(void)
 {
-    if (stop_signal != 0) _exit(128 + stop_signal);
+    if (stop_signal != 0) end_by(stop_signal);
 }
 
 void framed_host_off_stop(void)
@@ -129,7 +137,7 @@ enum framed_status framed_host_read(uint8_t *at, size_t room, size_t *n)
     }
     if (got == 0) return FRAMED_CLOSED;
     if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) return FRAMED_MORE;
-    return failed(errno);
+    return framed_host_failed(errno);
 }
 
 /* Somebody may have made the other end of our terminal or pipe non-blocking: wait then, as a blocking write would. */
@@ -151,7 +159,7 @@ static enum framed_status write_all(int fd, const uint8_t *at, size_t n)
         } else if (errno == EPIPE) {
             return FRAMED_CLOSED;
         } else if (errno != EINTR) {
-            return failed(errno);
+            return framed_host_failed(errno);
         } else if (fd == STDOUT_FILENO) {
             leave_if_stopped();
         }
@@ -184,9 +192,9 @@ void framed_host_say(const char *format, ...)
 enum framed_status framed_host_check_file(const char *path, uint64_t most, uint64_t *size)
 {
     struct stat about;
-    if (stat(path, &about) != 0) return failed(errno);
-    if (S_ISDIR(about.st_mode)) return failed(EISDIR);
-    if (access(path, R_OK) != 0) return failed(errno);
+    if (stat(path, &about) != 0) return framed_host_failed(errno);
+    if (S_ISDIR(about.st_mode)) return framed_host_failed(EISDIR);
+    if (access(path, R_OK) != 0) return framed_host_failed(errno);
     if (!S_ISREG(about.st_mode) || (uint64_t)about.st_size <= most) return FRAMED_OK;
     *size = (uint64_t)about.st_size;
     return FRAMED_TOO_LARGE;
@@ -204,7 +212,7 @@ static enum framed_status load(int fd, size_t most, struct framed_buf *buf, cons
         ssize_t got = read(fd, buf->at + buf->len, room < left ? room : left);
         if (got == 0) return FRAMED_OK;
         if (got > 0) buf->len += (size_t)got;
-        if (got < 0 && errno != EINTR) return failed(errno);
+        if (got < 0 && errno != EINTR) return framed_host_failed(errno);
         if (got < 0) leave_if_stopped();
         if (buf->len - base > most) return FRAMED_TOO_LARGE;
     }
@@ -214,7 +222,7 @@ enum framed_status framed_host_load_file(const char *path, size_t most, struct f
                                          const struct framed_allocator *alloc)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return failed(errno);
+    if (fd < 0) return framed_host_failed(errno);
     enum framed_status st = load(fd, most, buf, alloc);
     close(fd);
     return st;
@@ -241,7 +249,7 @@ enum framed_status framed_host_wait(struct host_wait *wait)
         {.fd = socket_events != 0 ? (int)wait->socket.socket : -1, .events = socket_events},
     };
     int n = poll(p, 4, poll_timeout(wait->socket.timeout_ms));
-    if (n < 0 && errno != EINTR) return failed(errno);
+    if (n < 0 && errno != EINTR) return framed_host_failed(errno);
     if (n < 0) n = 0;
     wait->input = n > 0 && p[1].revents != 0;
     wait->output_gone = n > 0 && (p[2].revents & POLLERR) != 0;
@@ -274,7 +282,7 @@ enum framed_status framed_host_bell_new(struct host_bell **bell, const struct fr
     if (b == NULL) return FRAMED_NOMEM;
     if (!open_pipe(b->ends)) {
         alloc->resize(alloc->ctx, b, sizeof *b, 0);
-        return failed(errno);
+        return framed_host_failed(errno);
     }
     *bell = b;
     return FRAMED_OK;
