@@ -26,6 +26,10 @@ enum cli_exit framed_exit_of_opening(enum framed_status status);
 /* One function per command; each returns the exit code. */
 int framed_command_serve(const struct cli_options *options);
 int framed_command_call(const struct cli_options *options);
+int framed_command_inspect(const struct cli_options *options);
+int framed_command_tap(const struct cli_options *options); /* inspect --tap */
+int framed_command_ping(const struct cli_options *options);
+int framed_command_completion(const struct cli_options *options);
 
 /* Says why an address gave FRAMED_USAGE; fd:N must be a socket that is `state` ("connected", "listening"). */
 void framed_say_wrong_address(const char *address, const char *state);

@@ -1,261 +1,15 @@
 /*
- * Owns: the tables of commands and options, the parser of the command line, units, and the help.
+ * Owns: the parser of the command line, units, and the help; the tables are in option_table.c.
  * Must not know: what any option does; the operating system.
  * Invariants: the default of every option passes the same parser as the user's value; nothing is allocated.
  */
 #include "options.h"
-#include <framed/frame.h>
-#include <framed/net.h>
 #include <inttypes.h>
 #include <string.h>
 
-enum { GROUP_NONE, GROUP_ACTION, GROUP_INPUT, GROUP_REPLIES };
-
-#define SERVE           (1u << CLI_SERVE)
-#define CALL            (1u << CLI_CALL)
-#define VERSION         (1u << CLI_VERSION)
-#define LONGEST_MS      UINT64_C(3600000000) /* 1000 h: fits 32 bits and leaves FRAMED_NEVER free */
-#define ALLOWED_SIZE    "sizes are like 4096, 64KiB, 16MiB, 1GiB (1024s) or 64kB, 16MB, 1GB (1000s)"
-#define ALLOWED_COUNT   "counts are like 64, 10k, 1M"
-#define ALLOWED_PERIOD  "durations are like 250ms, 10s, 5m, 1h (a bare number is seconds)"
-#define SPAN(low, high) .least = (low), .most = (high)
-
-const struct cli_option framed_option_table[CLI_OPTIONS] = {
-    [OPT_ECHO] = {.id = OPT_ECHO,
-                  .name = "echo",
-                  .kind = CLI_FLAG,
-                  .commands = SERVE,
-                  .group = GROUP_ACTION,
-                  .help = "answer every request with itself; the default action"},
-    [OPT_DISCARD] = {.id = OPT_DISCARD,
-                     .name = "discard",
-                     .kind = CLI_FLAG,
-                     .commands = SERVE,
-                     .group = GROUP_ACTION,
-                     .help = "take every frame and answer none"},
-    [OPT_REPLY] = {.id = OPT_REPLY,
-                   .name = "reply",
-                   .value = "TEXT",
-                   .kind = CLI_TEXT,
-                   .commands = SERVE,
-                   .group = GROUP_ACTION,
-                   .help = "answer every request with TEXT"},
-    [OPT_DELAY] = {.id = OPT_DELAY,
-                   .name = "delay",
-                   .value = "D",
-                   .kind = CLI_DURATION,
-                   .commands = SERVE,
-                   SPAN(0, LONGEST_MS),
-                   .fallback = "0s",
-                   .help = "answer each request this long after it came; others are served meanwhile"},
-    [OPT_MAX_CONNS] = {.id = OPT_MAX_CONNS,
-                       .name = "max-conns",
-                       .value = "N",
-                       .kind = CLI_COUNT,
-                       .commands = SERVE,
-                       SPAN(1, 1000000),
-                       .fallback = "10000",
-                       .help = "connections at once; then accepting pauses"},
-    [OPT_MAX_CALLS] = {.id = OPT_MAX_CALLS,
-                       .name = "max-calls",
-                       .value = "N",
-                       .kind = CLI_COUNT,
-                       .commands = SERVE,
-                       SPAN(1, 1000000),
-                       .fallback = "64",
-                       .help = "unanswered requests per connection; then reading from it pauses"},
-    [OPT_MAX_UNSENT] = {.id = OPT_MAX_UNSENT,
-                        .name = "max-unsent",
-                        .value = "SIZE",
-                        .kind = CLI_SIZE,
-                        .commands = SERVE,
-                        SPAN(1, FRAMED_FRAME_MOST),
-                        .fallback = "1MiB",
-                        .help = "bytes waiting to be sent per connection; then reading from it pauses"},
-    [OPT_IDLE_TIMEOUT] = {.id = OPT_IDLE_TIMEOUT,
-                          .name = "idle-timeout",
-                          .value = "D",
-                          .kind = CLI_DURATION,
-                          .commands = SERVE,
-                          SPAN(1, LONGEST_MS),
-                          .never = true,
-                          .fallback = "300s",
-                          .help = "close a connection that has been silent this long, with nothing to answer"},
-    [OPT_FRAME_TIMEOUT] = {.id = OPT_FRAME_TIMEOUT,
-                           .name = "frame-timeout",
-                           .value = "D",
-                           .kind = CLI_DURATION,
-                           .commands = SERVE,
-                           SPAN(1, LONGEST_MS),
-                           .never = true,
-                           .fallback = "10s",
-                           .help = "a frame must be whole this long after its first byte, plus its length at 4 KiB/s"},
-    [OPT_CALL_TIMEOUT] = {.id = OPT_CALL_TIMEOUT,
-                          .name = "call-timeout",
-                          .value = "D",
-                          .kind = CLI_DURATION,
-                          .commands = SERVE,
-                          SPAN(1, LONGEST_MS),
-                          .never = true,
-                          .fallback = "300s",
-                          .help = "a request must be answered within this, or its connection is closed"},
-    [OPT_SEND_TIMEOUT] = {.id = OPT_SEND_TIMEOUT,
-                          .name = "send-timeout",
-                          .value = "D",
-                          .kind = CLI_DURATION,
-                          .commands = SERVE,
-                          SPAN(1, LONGEST_MS),
-                          .never = true,
-                          .fallback = "30s",
-                          .help = "a peer must take 64 KiB of its replies, or all of them, within this"},
-    [OPT_DRAIN] = {.id = OPT_DRAIN,
-                   .name = "drain",
-                   .value = "D",
-                   .kind = CLI_DURATION,
-                   .commands = SERVE,
-                   SPAN(1, LONGEST_MS),
-                   .never = true,
-                   .fallback = "30s",
-                   .help = "after SIGINT or SIGTERM: how long running requests may take"},
-    [OPT_WAIT] = {.id = OPT_WAIT,
-                  .name = "wait",
-                  .value = "HOW",
-                  .kind = CLI_CHOICE,
-                  .commands = SERVE,
-                  .choices = "epoll|poll",
-                  .help = "epoll or poll: the system call that waits; by default the best there is"},
-    [OPT_MESSAGE] = {.id = OPT_MESSAGE,
-                     .letter = 'm',
-                     .name = "message",
-                     .value = "TEXT",
-                     .kind = CLI_TEXT,
-                     .commands = CALL,
-                     .help = "send TEXT as one frame; may be repeated"},
-    [OPT_FILE] = {.id = OPT_FILE,
-                  .letter = 'f',
-                  .name = "file",
-                  .value = "FILE",
-                  .kind = CLI_TEXT,
-                  .commands = CALL,
-                  .help = "send the bytes of FILE as one frame; may be repeated"},
-    [OPT_LINES] = {.id = OPT_LINES,
-                   .name = "lines",
-                   .kind = CLI_FLAG,
-                   .commands = CALL,
-                   .group = GROUP_INPUT,
-                   .help = "each line of standard input is a frame, without its newline; "
-                           "the default without -m and -f"},
-    [OPT_NULL] = {.id = OPT_NULL,
-                  .name = "null",
-                  .kind = CLI_FLAG,
-                  .commands = CALL,
-                  .group = GROUP_INPUT,
-                  .help = "as --lines, but messages end with a zero byte"},
-    [OPT_WHOLE] = {.id = OPT_WHOLE,
-                   .name = "whole",
-                   .kind = CLI_FLAG,
-                   .commands = CALL,
-                   .group = GROUP_INPUT,
-                   .help = "all of standard input is one frame"},
-    [OPT_FRAMED] = {.id = OPT_FRAMED,
-                    .name = "framed",
-                    .kind = CLI_FLAG,
-                    .commands = CALL,
-                    .group = GROUP_INPUT,
-                    .help = "standard input is frames already: lengths and payloads"},
-    [OPT_OUTPUT] = {.id = OPT_OUTPUT,
-                    .letter = 'o',
-                    .name = "output",
-                    .value = "FORMAT",
-                    .kind = CLI_CHOICE,
-                    .commands = CALL,
-                    .choices = "auto|text|hex|raw|framed|json",
-                    .fallback = "auto",
-                    .help =
-                        "auto, text (escaped, a line each), hex (a line each), raw (the bytes alone), framed (as frames) or "
-                        "json (an object a line); auto is text on a terminal, else as the input came: lines, zero bytes, "
-                        "frames, or the exact bytes"},
-    [OPT_TIMEOUT] = {.id = OPT_TIMEOUT,
-                     .letter = 't',
-                     .name = "timeout",
-                     .value = "D",
-                     .kind = CLI_DURATION,
-                     .commands = CALL,
-                     SPAN(1, LONGEST_MS),
-                     .never = true,
-                     .fallback = "30s",
-                     .help = "for connecting, and for each message until its reply"},
-    [OPT_PIPELINE] = {.id = OPT_PIPELINE,
-                      .name = "pipeline",
-                      .value = "N",
-                      .kind = CLI_COUNT,
-                      .commands = CALL,
-                      SPAN(1, 1000000),
-                      .fallback = "16",
-                      .help = "messages sent before their replies have come"},
-    [OPT_NO_REPLY] = {.id = OPT_NO_REPLY,
-                      .name = "no-reply",
-                      .kind = CLI_FLAG,
-                      .commands = CALL,
-                      .group = GROUP_REPLIES,
-                      .help = "expect no replies: send, half-close, end when the peer does"},
-    [OPT_FOLLOW] = {.id = OPT_FOLLOW,
-                    .name = "follow",
-                    .kind = CLI_FLAG,
-                    .commands = CALL,
-                    .group = GROUP_REPLIES,
-                    .help = "print every frame that comes until the peer ends; -t is for connecting only"},
-    [OPT_MAX_FRAME] = {.id = OPT_MAX_FRAME,
-                       .name = "max-frame",
-                       .value = "SIZE",
-                       .kind = CLI_SIZE,
-                       .commands = SERVE | CALL,
-                       SPAN(1, FRAMED_FRAME_MOST),
-                       .fallback = "16MiB",
-                       .help = "longest frame accepted, and sent"},
-    [OPT_HELP] = {.id = OPT_HELP,
-                  .letter = 'h',
-                  .name = "help",
-                  .kind = CLI_FLAG,
-                  .commands = SERVE | CALL | VERSION,
-                  .help = "print this"},
-};
-
-const struct cli_command framed_command_table[CLI_COMMANDS] = {
-    [CLI_SERVE] = {.id = CLI_SERVE,
-                   .name = "serve",
-                   .summary = "answer frames",
-                   .synopsis = "[ADDR...] [options]",
-                   .max_operands = 1000,
-                   .examples = "framed serve                             echo on 127.0.0.1:4464\n"
-                               "framed serve 0.0.0.0:7000 '[::1]:7000'   on two addresses\n"
-                               "framed serve unix:/run/echo.sock         on a Unix socket\n"
-                               "framed serve --reply OK --delay 250ms    a slow canned answer\n"
-                               "framed serve --discard --max-frame 1GiB  a sink for large frames",
-                   .notes = "ADDR is HOST:PORT, [V6]:PORT, unix:PATH or fd:N (a listening socket). Port 0\n"
-                            "takes a free one; the line \"framed: listening on ...\" on stderr names it.\n"
-                            "SIGINT and SIGTERM let running requests finish, then it exits with 0; a second\n"
-                            "one ends it at once. Timeouts may be \"never\"."},
-    [CLI_CALL] = {.id = CLI_CALL,
-                  .name = "call",
-                  .summary = "send messages as frames, print the replies",
-                  .synopsis = "[ADDR] [options]",
-                  .max_operands = 1,
-                  .examples = "framed call -m hello                     one request to 127.0.0.1:4464\n"
-                              "seq 3 | framed call example.org:7000     one request per line\n"
-                              "framed call -f request.bin > reply.bin   a file, byte for byte\n"
-                              "framed call -m a -m b -o json            replies as JSON lines\n"
-                              "framed call --follow < /dev/null         print what the peer sends",
-                  .notes = "ADDR is HOST:PORT, [V6]:PORT, unix:PATH or fd:N (a connected socket). Without\n"
-                           "-m and -f messages are read from standard input. Payload bytes are never\n"
-                           "altered. A timeout may be \"never\"."},
-    [CLI_VERSION] = {.id = CLI_VERSION,
-                     .name = "version",
-                     .summary = "print the version",
-                     .synopsis = "",
-                     .max_operands = 0,
-                     .examples = "framed version"},
-};
+#define ALLOWED_SIZE   "sizes are like 4096, 64KiB, 16MiB, 1GiB (1024s) or 64kB, 16MB, 1GB (1000s)"
+#define ALLOWED_COUNT  "counts are like 64, 10k, 1M"
+#define ALLOWED_PERIOD "durations are like 250ms, 10s, 5m, 1h (a bare number is seconds)"
 
 static const char exit_codes[] = "Exit codes: 0 success; 1 some requests failed; 2 usage; 3 cannot resolve,\n"
                                  "connect or bind; 4 timeout; 5 protocol; 6 local file or resource; 7 not built\n"
@@ -266,6 +20,87 @@ const struct cli_command *framed_command_find(const char *name)
     for (size_t i = 0; i < CLI_COMMANDS; i++)
         if (strcmp(framed_command_table[i].name, name) == 0) return &framed_command_table[i];
     return NULL;
+}
+
+/* ---- what may have been meant ---- */
+
+enum { NEAR = 2, LONGEST_NAME = 40 };
+
+static size_t least_of(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* How many letters must be added, left out, changed, or swapped with a neighbour (Damerau and Levenshtein, the short form). */
+static size_t distance(const char *a, size_t n, const char *b, size_t m)
+{
+    size_t rows[3][LONGEST_NAME + 1], *before = rows[0], *last = rows[1], *row = rows[2];
+    for (size_t j = 0; j <= m; j++) last[j] = j;
+    for (size_t i = 1; i <= n; i++) {
+        row[0] = i;
+        for (size_t j = 1; j <= m; j++) {
+            row[j] = least_of(last[j - 1] + (a[i - 1] != b[j - 1]), least_of(last[j], row[j - 1]) + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) row[j] = least_of(row[j], before[j - 2] + 1);
+        }
+        size_t *oldest = before;
+        before = last;
+        last = row;
+        row = oldest;
+    }
+    return last[m];
+}
+
+/* 0: the same; NEAR + 1: not like it. The beginning of a name, and two slips in it, are like it; two letters of three are not. */
+static size_t unlikeness(const char *typed, size_t len, const char *name)
+{
+    size_t name_len = strlen(name);
+    if (len < 2 || len > name_len + NEAR || name_len > LONGEST_NAME) return NEAR + 1;
+    size_t d = distance(typed, len, name, name_len);
+    if (d > 1 && len < name_len && memcmp(typed, name, len) == 0) return NEAR;
+    return d <= least_of(NEAR, len / 2) ? d : NEAR + 1;
+}
+
+const struct cli_command *framed_command_near(const char *name)
+{
+    const struct cli_command *best = NULL;
+    size_t least = NEAR + 1;
+    for (size_t i = 0; i < CLI_COMMANDS; i++) {
+        size_t d = unlikeness(name, strlen(name), framed_command_table[i].name);
+        if (d >= least) continue;
+        least = d;
+        best = &framed_command_table[i];
+    }
+    return best;
+}
+
+static bool takes(unsigned commands, const struct cli_option *option)
+{
+    return (option->commands & commands) != 0;
+}
+
+/* Of these commands. */
+static const struct cli_option *option_near(unsigned commands, const char *name, size_t len)
+{
+    const struct cli_option *best = NULL;
+    size_t least = NEAR + 1;
+    for (size_t i = 0; i < CLI_OPTIONS; i++) {
+        const struct cli_option *option = &framed_option_table[i];
+        size_t d = takes(commands, option) ? unlikeness(name, len, option->name) : least;
+        if (d >= least) continue;
+        least = d;
+        best = option;
+    }
+    return best;
+}
+
+/* "serve, call". */
+static void list_commands(unsigned commands, char *text, size_t room)
+{
+    size_t n = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < CLI_COMMANDS && n < room; i++)
+        if ((commands & 1u << i) != 0)
+            n += (size_t)snprintf(text + n, room - n, "%s%s", n > 0 ? ", " : "", framed_command_table[i].name);
 }
 
 /* ---- values ---- */
@@ -315,16 +150,16 @@ static enum number_status read_number(const char *text, const struct unit *unit,
     return NUMBER_OK;
 }
 
-static enum framed_status read_choice(const char *choices, const char *text, uint64_t *number)
+bool framed_choice_find(const char *choices, const char *text, uint64_t *number)
 {
     size_t len = strlen(text);
     for (uint64_t i = 0;; i++) {
         size_t n = strcspn(choices, "|");
         if (n == len && memcmp(choices, text, n) == 0) {
             *number = i;
-            return FRAMED_OK;
+            return true;
         }
-        if (choices[n] == '\0') return FRAMED_USAGE;
+        if (choices[n] == '\0') return false;
         choices += n + 1;
     }
 }
@@ -374,7 +209,7 @@ static enum framed_status read_value(const struct cli_option *option, const char
     if (option->kind == CLI_FLAG || option->kind == CLI_TEXT) return FRAMED_OK;
     allowed(option, range, sizeof range);
     if (option->kind == CLI_CHOICE) {
-        if (read_choice(option->choices, text, number) == FRAMED_OK) return FRAMED_OK;
+        if (framed_choice_find(option->choices, text, number)) return FRAMED_OK;
         snprintf(error, room, "%s %.80s: no such choice; allowed are %s", as, text, range);
         return FRAMED_USAGE;
     }
@@ -398,21 +233,16 @@ static enum framed_status read_value(const struct cli_option *option, const char
 
 /* ---- the command line ---- */
 
-static const struct cli_option *find_letter(const struct cli_command *command, char letter)
+/* By its letter (len 1 behind one dash) or its name, among those that any of the commands takes. */
+static const struct cli_option *find_option(unsigned commands, const char *as, size_t len)
 {
+    bool by_name = as[1] == '-';
     for (size_t i = 0; i < CLI_OPTIONS; i++) {
         const struct cli_option *option = &framed_option_table[i];
-        if (option->letter == letter && (option->commands & 1u << command->id) != 0) return option;
-    }
-    return NULL;
-}
-
-static const struct cli_option *find_name(const struct cli_command *command, const char *name, size_t len)
-{
-    for (size_t i = 0; i < CLI_OPTIONS; i++) {
-        const struct cli_option *option = &framed_option_table[i];
-        if ((option->commands & 1u << command->id) == 0) continue;
-        if (strlen(option->name) == len && memcmp(option->name, name, len) == 0) return option;
+        if (!takes(commands, option)) continue;
+        if (by_name ? strlen(option->name) == len - 2 && memcmp(option->name, as + 2, len - 2) == 0
+                    : option->letter == as[1])
+            return option;
     }
     return NULL;
 }
@@ -446,15 +276,14 @@ static bool next_argument(const struct cli_command *command, int argc, char **ar
     const char *attached = NULL;
     a->as = word;
     if (word[1] == '-') {
-        size_t len = strcspn(word + 2, "=");
-        a->option = find_name(command, word + 2, len);
-        a->as_len = (int)len + 2;
-        if (word[2 + len] == '=') attached = word + 2 + len + 1;
+        size_t len = strcspn(word, "=");
+        a->as_len = (int)len;
+        if (word[len] == '=') attached = word + len + 1;
     } else {
-        a->option = find_letter(command, word[1]);
         a->as_len = 2;
         if (word[2] != '\0') attached = word + 2;
     }
+    a->option = find_option(1u << command->id, word, (size_t)a->as_len);
     *at += 1;
     a->unknown = a->option == NULL;
     if (a->unknown) return true;
@@ -469,15 +298,37 @@ static bool next_argument(const struct cli_command *command, int argc, char **ar
     return true;
 }
 
+/* Says what may have been meant: this option of another command, or one of a name like it. */
+static void say_unknown(struct cli_options *o, const struct argument *a)
+{
+    const char *command = o->command->name;
+    size_t dashes = strspn(a->as, "-"), len = strcspn(a->as + dashes, "=");
+    const struct cli_option *theirs = find_option(~0u, a->as, (size_t)a->as_len);
+    const struct cli_option *ours = option_near(1u << o->command->id, a->as + dashes, len);
+    int n =
+        snprintf(o->error, sizeof o->error, "%.*s: no such option of %s", (int)least_of(dashes + len, 80), a->as, command);
+    char *more = o->error + n;
+    size_t room = sizeof o->error - (size_t)n;
+    if (theirs != NULL && (dashes == 2 || ours == NULL)) {
+        char others[80];
+        list_commands(theirs->commands, others, sizeof others);
+        snprintf(more, room, ", but of %s; see framed %s --help", others, command);
+    } else if (ours != NULL) {
+        snprintf(more, room, "; did you mean --%s?", ours->name);
+    } else {
+        snprintf(more, room, "; see framed %s --help", command);
+    }
+}
+
 static enum framed_status take_argument(struct cli_options *o, const struct argument *a)
 {
     const struct cli_option *option = a->option;
     char as[40];
-    snprintf(as, sizeof as, "%.*s", a->as_len, a->as != NULL ? a->as : "");
     if (a->unknown) {
-        snprintf(o->error, sizeof o->error, "%.80s: no such option; see framed %s --help", a->as, o->command->name);
+        say_unknown(o, a);
         return FRAMED_USAGE;
     }
+    snprintf(as, sizeof as, "%.*s", a->as_len, a->as != NULL ? a->as : "");
     if (option == NULL) {
         if (o->operands == o->command->max_operands) {
             snprintf(o->error, sizeof o->error, "%.80s: one argument too many; see framed %s --help", a->text,
@@ -507,7 +358,7 @@ static enum framed_status check_groups(struct cli_options *o)
 {
     for (size_t i = 0; i < CLI_OPTIONS; i++) {
         const struct cli_option *one = &framed_option_table[i];
-        if (!o->value[i].given || one->group == GROUP_NONE) continue;
+        if (!o->value[i].given || one->group == 0) continue;
         for (size_t k = i + 1; k < CLI_OPTIONS; k++) {
             if (!o->value[k].given || framed_option_table[k].group != one->group) continue;
             snprintf(o->error, sizeof o->error, "--%s and --%s exclude each other", one->name, framed_option_table[k].name);

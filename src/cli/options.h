@@ -9,13 +9,15 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-enum cli_command_id { CLI_SERVE, CLI_CALL, CLI_VERSION, CLI_COMMANDS };
+enum cli_command_id { CLI_SERVE, CLI_CALL, CLI_INSPECT, CLI_PING, CLI_COMPLETION, CLI_VERSION, CLI_COMMANDS };
 
 enum cli_option_id {
     /* serve */
     OPT_ECHO,
     OPT_DISCARD,
     OPT_REPLY,
+    OPT_EXEC,
+    OPT_ON_ERROR,
     OPT_DELAY,
     OPT_MAX_CONNS,
     OPT_MAX_CALLS,
@@ -38,7 +40,16 @@ enum cli_option_id {
     OPT_PIPELINE,
     OPT_NO_REPLY,
     OPT_FOLLOW,
+    /* inspect */
+    OPT_HEX,
+    OPT_STATS,
+    OPT_TAP,
+    OPT_RECORD,
+    /* ping */
+    OPT_COUNT,
+    OPT_INTERVAL,
     /* several */
+    OPT_JSON,
     OPT_MAX_FRAME,
     OPT_HELP,
     CLI_OPTIONS,
@@ -55,6 +66,7 @@ enum cli_option_kind {
 };
 
 #define CLI_NEVER UINT64_MAX /* the number of a duration given as "never" */
+#define CLI_FILES "FILE"     /* the name of a value, or an operand, that is the path of a file */
 
 struct cli_option {
     enum cli_option_id id;
@@ -78,6 +90,7 @@ struct cli_command {
     const char *synopsis;  /* what follows its name */
     const char *examples;  /* lines, separated by newlines */
     const char *notes;     /* paragraphs for the end of the help, or NULL */
+    const char *operands;  /* what they are: CLI_FILES, or the words allowed, "bash|zsh"; NULL: addresses, or none */
     unsigned max_operands; /* arguments without dashes */
 };
 
@@ -101,6 +114,12 @@ struct cli_options {
 
 /* NULL when there is no such command. */
 const struct cli_command *framed_command_find(const char *name);
+
+/* The command that was meant by something very like its name; NULL: none. */
+const struct cli_command *framed_command_near(const char *name);
+
+/* Whether `text` is one of the words of "auto|text|hex", and which. */
+bool framed_choice_find(const char *choices, const char *text, uint64_t *number);
 
 /*
  * Reads the arguments that follow the command's name; argv is borrowed. FRAMED_OK: every value is legal; ask

@@ -211,6 +211,72 @@ static void unknown_options_and_those_of_other_commands_are_refused(void **state
     refuses("version", "--max-frame 1", "--max-frame", "no such option", "framed version --help");
 }
 
+static void slips_in_a_name_are_understood(void **state)
+{
+    (void)state;
+    refuses("serve", "--max-fram 1", "--max-fram:", "no such option of serve", "did you mean --max-frame?"); /* left out */
+    refuses("serve", "--max-framee=1", "--max-framee:", "did you mean --max-frame?", "");                    /* added */
+    refuses("call", "--pipelime 1", "--pipelime:", "did you mean --pipeline?", "");                          /* changed */
+    refuses("call", "--tiemotu 1", "--tiemotu:", "did you mean --timeout?", ""); /* swapped, twice */
+    refuses("call", "--follwo", "--follwo:", "did you mean --follow?", "");
+    refuses("call", "--out hex", "--out:", "did you mean --output?", ""); /* its beginning */
+    refuses("serve", "-echo", "-echo:", "did you mean --echo?", "");      /* a dash */
+    refuses("serve", "---echo", "---echo:", "did you mean --echo?", "");
+    refuses("version", "--hlep", "--hlep:", "did you mean --help?", "");
+    refuses("inspect", "--statistics", "--statistics:", "see framed inspect --help", ""); /* five slips */
+}
+
+static void what_is_like_nothing_is_not_guessed(void **state)
+{
+    (void)state;
+    const char *const odd[] = {
+        "--x", "--xyz", "--qu", "--=", "--=help", "--echoechoechoechoechoechoechoechoechoechoecho", "--frmaxe"};
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        if (parse("version", odd[i]) != FRAMED_USAGE) fail_msg("%s: accepted", odd[i]);
+        if (strstr(options.error, "mean") != NULL) fail_msg("%s: %s", odd[i], options.error);
+    }
+}
+
+static void an_option_of_another_command_is_told_as_such(void **state)
+{
+    (void)state;
+    refuses("call", "--echo", "--echo:", "no such option of call, but of serve;", "framed call --help");
+    refuses("serve", "-m x", "-m:", "no such option of serve, but of call, ping;", "framed serve --help");
+    refuses("version", "--max-frame=1", "--max-frame:", "but of serve, call, inspect, ping;", "framed version --help");
+}
+
+static void slips_in_the_name_of_a_command_are_understood(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *typed, *meant;
+    } names[] = {{"srve", "serve"},  {"sevre", "serve"},  {"pign", "ping"},
+                 {"pings", "ping"},  {"insp", "inspect"}, {"verison", "version"},
+                 {"caller", "call"}, {"serve", "serve"},  {"xyzzy", NULL},
+                 {"", NULL},         {"-", NULL},         {"server-for-everything", NULL},
+                 {"zall", "call"},   {"zz", NULL},        {"cat", NULL}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const struct cli_command *found = framed_command_near(names[i].typed);
+        if (names[i].meant == NULL) {
+            if (found != NULL) fail_msg("%s: %s", names[i].typed, found->name);
+        } else {
+            if (found == NULL) fail_msg("%s: nothing", names[i].typed);
+            assert_string_equal(found->name, names[i].meant);
+        }
+    }
+}
+
+static void a_very_long_name_is_an_error_like_any_other(void **state)
+{
+    (void)state;
+    static char name[5000];
+    memset(name, 'e', sizeof name - 1);
+    name[0] = name[1] = '-';
+    assert_int_equal(framed_options_parse(&options, framed_command_find("serve"), 1, (char *[]){name}), FRAMED_USAGE);
+    assert_non_null(strstr(options.error, "see framed serve --help"));
+    assert_null(framed_command_near(name));
+}
+
 static void missing_and_unwanted_values_are_refused(void **state)
 {
     (void)state;
@@ -386,6 +452,11 @@ int main(void)
         cmocka_unit_test(order_of_repeated_options_and_operands_is_kept),
         cmocka_unit_test(everything_behind_two_dashes_is_an_operand),
         cmocka_unit_test(unknown_options_and_those_of_other_commands_are_refused),
+        cmocka_unit_test(slips_in_a_name_are_understood),
+        cmocka_unit_test(what_is_like_nothing_is_not_guessed),
+        cmocka_unit_test(an_option_of_another_command_is_told_as_such),
+        cmocka_unit_test(slips_in_the_name_of_a_command_are_understood),
+        cmocka_unit_test(a_very_long_name_is_an_error_like_any_other),
         cmocka_unit_test(missing_and_unwanted_values_are_refused),
         cmocka_unit_test(too_many_operands_are_refused),
         cmocka_unit_test(options_of_one_group_exclude_each_other),
