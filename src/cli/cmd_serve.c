@@ -1,9 +1,10 @@
 /*
- * Owns: `framed serve`: its handlers, the line of delayed calls and the thread that answers them, the ready line.
+ * Owns: `framed serve`: its handlers (but --exec's), the line of delayed calls and the thread that answers them, the ready line.
  * Must not know: how sockets, signals or threads are made; the wire.
  * Invariants: the loop never waits for a delay; every deferred call is answered exactly once, also after the server has stopped.
  */
 #include "commands.h"
+#include "exec.h"
 #include "host.h"
 #include "os.h"
 #include <framed/framed.h>
@@ -24,6 +25,7 @@ struct serve {
     struct framed_server *server;
     bool canned;
     struct framed_bytes reply; /* when canned; else the request is the reply */
+    struct exec *exec;         /* with --exec, else NULL */
 
     uint64_t delay_ns;
     struct host_bell *bell; /* rings when the line was empty, or at the end */
@@ -41,9 +43,15 @@ static void answer(const struct serve *s, struct framed_call *call, struct frame
     framed_call_reply(call, s->canned ? s->reply : body);
 }
 
-static void answer_now(void *ctx, struct framed_call *call)
+static void answer_canned(void *ctx, struct framed_call *call)
 {
-    answer(ctx, call, framed_call_body(call));
+    framed_call_reply(call, ((const struct serve *)ctx)->reply);
+}
+
+static void answer_echo(void *ctx, struct framed_call *call)
+{
+    (void)ctx;
+    framed_call_reply(call, framed_call_body(call));
 }
 
 static void answer_nothing(void *ctx, struct framed_call *call)
@@ -150,7 +158,7 @@ static void configure(struct serve *s, struct framed_server_config *config)
 {
     const struct cli_value *value = s->options->value;
     framed_server_config_init(config, sizeof *config);
-    config->handler = s->delay_ns > 0 ? answer_later : answer_now;
+    config->handler = s->delay_ns > 0 ? answer_later : s->canned ? answer_canned : answer_echo;
     if (value[OPT_DISCARD].given) {
         config->handler = answer_nothing;
         config->replies = FRAMED_REPLIES_NONE;
@@ -167,19 +175,43 @@ static void configure(struct serve *s, struct framed_server_config *config)
     config->call_ms = framed_option_ms(s->options, OPT_CALL_TIMEOUT);
     config->send_ms = framed_option_ms(s->options, OPT_SEND_TIMEOUT);
     config->drain_ms = framed_option_ms(s->options, OPT_DRAIN);
+    if (value[OPT_EXEC].given) {
+        config->handler = framed_exec_answer;
+        config->max_calls = 1; /* the commands of a connection run one after the other */
+        config->call_ms = framed_exec_call_ms(config->call_ms);
+    }
+}
+
+static enum cli_exit exec_start(struct serve *s, struct framed_server_config *config)
+{
+    const struct cli_value *value = s->options->value;
+    struct exec_config exec = {
+        .command = value[OPT_EXEC].text,
+        .on_error = value[OPT_ON_ERROR].given ? value[OPT_ON_ERROR].text : NULL,
+        .most = config->max_frame,
+        .timeout_ms = framed_option_ms(s->options, OPT_CALL_TIMEOUT),
+        .alloc = s->alloc,
+    };
+    enum framed_status st = framed_exec_start(&s->exec, &exec);
+    config->handler_ctx = s->exec;
+    if (st != FRAMED_OK)
+        framed_host_say("--exec: cannot start %d threads: %s", EXEC_AT_ONCE,
+                        st == FRAMED_LIMIT ? "the system allows no more" : framed_status_text(st));
+    return framed_exit_of(st);
 }
 
 /* Makes sure that max_conns connections can have their descriptors, or says that they cannot, and lowers it. */
 static enum cli_exit fit_descriptors(struct framed_server_config *config)
 {
-    uint64_t have, need = (uint64_t)config->max_conns + DESCRIPTOR_MARGIN;
+    uint64_t margin = DESCRIPTOR_MARGIN + (config->handler == framed_exec_answer ? EXEC_DESCRIPTORS : 0);
+    uint64_t have, need = config->max_conns + margin;
     framed_host_descriptors(need, &have);
     if (have >= need) return CLI_SUCCESS;
-    if (have <= DESCRIPTOR_MARGIN) {
+    if (have <= margin) {
         framed_host_say("a limit of %" PRIu64 " open files leaves none for connections", have);
         return CLI_LOCAL;
     }
-    uint32_t fits = (uint32_t)(have - DESCRIPTOR_MARGIN);
+    uint32_t fits = (uint32_t)(have - margin);
     framed_host_say("the limit of %" PRIu64 " open files allows %" PRIu32 " connections at once, not %" PRIu32, have, fits,
                     config->max_conns);
     config->max_conns = fits;
@@ -241,6 +273,7 @@ static enum cli_exit start_and_run(struct serve *s)
     struct framed_server_config config;
     configure(s, &config);
     enum cli_exit code = fit_descriptors(&config);
+    if (code == CLI_SUCCESS && config.handler == framed_exec_answer) code = exec_start(s, &config);
     if (code != CLI_SUCCESS) return code;
 
     enum framed_status st = framed_server_new(&config, &s->server);
@@ -256,24 +289,47 @@ static enum cli_exit start_and_run(struct serve *s)
     return run(s);
 }
 
+/* Answers that are no frames, and options that say nothing together. */
+static enum cli_exit check_options(const struct cli_value *value)
+{
+    static const enum cli_option_id texts[] = {OPT_REPLY, OPT_ON_ERROR};
+    const char *wrong = NULL;
+    if (value[OPT_DISCARD].given && value[OPT_DELAY].given)
+        wrong = "--delay: there is no reply to delay with --discard";
+    else if (value[OPT_EXEC].given && value[OPT_EXEC].text[0] == '\0')
+        wrong = "--exec: the command is empty";
+    else if (value[OPT_EXEC].given && value[OPT_DELAY].given)
+        wrong = "--delay: not with --exec, whose command takes the time it takes";
+    else if (value[OPT_EXEC].given && value[OPT_MAX_CALLS].given)
+        wrong = "--max-calls: not with --exec, which runs the requests of a connection one by one";
+    else if (value[OPT_ON_ERROR].given && !value[OPT_EXEC].given)
+        wrong = "--on-error: only with --exec can a request fail";
+    if (wrong != NULL) {
+        framed_host_say("%s", wrong);
+        return CLI_USAGE;
+    }
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        const struct cli_value *text = &value[texts[i]];
+        size_t len = text->given ? framed_bytes_str(text->text).len : 0;
+        if (len <= value[OPT_MAX_FRAME].number) continue;
+        framed_host_say("--%s: a text of %zu bytes; at most %" PRIu64 " are allowed (--max-frame)",
+                        framed_option_table[texts[i]].name, len, value[OPT_MAX_FRAME].number);
+        return CLI_USAGE;
+    }
+    return CLI_SUCCESS;
+}
+
 int framed_command_serve(const struct cli_options *options)
 {
     const struct cli_value *value = options->value;
-    if (value[OPT_DISCARD].given && value[OPT_DELAY].given) {
-        framed_host_say("--delay: there is no reply to delay with --discard");
-        return CLI_USAGE;
-    }
+    if (check_options(value) != CLI_SUCCESS) return CLI_USAGE;
     struct serve s = {.options = options, .alloc = framed_os_allocator()};
     s.canned = value[OPT_REPLY].given;
     if (s.canned) s.reply = framed_bytes_str(value[OPT_REPLY].text);
     s.delay_ns = value[OPT_DELAY].number * 1000000;
-    if (s.canned && s.reply.len > value[OPT_MAX_FRAME].number) {
-        framed_host_say("--reply: a text of %zu bytes; at most %" PRIu64 " are allowed (--max-frame)", s.reply.len,
-                        value[OPT_MAX_FRAME].number);
-        return CLI_USAGE;
-    }
     enum cli_exit code = start_and_run(&s);
     framed_host_off_stop();
+    framed_exec_stop(s.exec);
     delay_stop(&s);
     framed_server_free(s.server);
     return (int)code;
