@@ -6,8 +6,6 @@
  */
 #include "output.h"
 #include <framed/frame.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 static const char hex_digits[] = "0123456789abcdef";
@@ -28,7 +26,7 @@ enum framed_status framed_output_flush(struct cli_output *out)
     return out->status;
 }
 
-static void put(struct cli_output *out, const void *at, size_t n)
+void framed_output_bytes(struct cli_output *out, const void *at, size_t n)
 {
     if (n > sizeof out->at - out->len) framed_output_flush(out);
     if (n > sizeof out->at) {
@@ -45,16 +43,20 @@ static void put_byte(struct cli_output *out, uint8_t byte)
     out->at[out->len++] = byte;
 }
 
-static void put_text(struct cli_output *out, const char *text)
+void framed_output_text(struct cli_output *out, const char *text)
 {
-    put(out, text, strlen(text));
+    framed_output_bytes(out, text, strlen(text));
 }
 
-static void put_number(struct cli_output *out, uint64_t number)
+void framed_output_number(struct cli_output *out, uint64_t number)
 {
-    char digits[24];
-    int n = snprintf(digits, sizeof digits, "%" PRIu64, number);
-    put(out, digits, (size_t)n);
+    char digits[20]; /* 2^64 has so many */
+    size_t first = sizeof digits;
+    do {
+        digits[--first] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    framed_output_bytes(out, digits + first, sizeof digits - first);
 }
 
 size_t framed_utf8_sequence(const uint8_t *at, size_t n)
@@ -81,14 +83,34 @@ size_t framed_utf8_sequence(const uint8_t *at, size_t n)
     return len;
 }
 
-static bool is_utf8(struct framed_bytes bytes)
+/* How many of the bytes are UTF-8, from the first. */
+static size_t utf8_length(struct framed_bytes bytes)
 {
-    for (size_t i = 0; i < bytes.len;) {
+    size_t i = 0;
+    while (i < bytes.len) {
         size_t n = framed_utf8_sequence(bytes.at + i, bytes.len - i);
-        if (n == 0) return false;
+        if (n == 0) return i;
         i += n;
     }
-    return true;
+    return i;
+}
+
+static bool is_utf8(struct framed_bytes bytes)
+{
+    return utf8_length(bytes) == bytes.len;
+}
+
+/* Whether n > 0 bytes are the beginning, and no more, of some valid sequence. */
+static bool begins_sequence(const uint8_t *at, size_t n)
+{
+    static const uint8_t seconds[] = {0x80, 0x90, 0xa0}; /* each first byte allows one of these, or nothing */
+    if (n > 3) return false;
+    for (size_t i = 0; i < sizeof seconds; i++) {
+        uint8_t whole[4] = {0, seconds[i], 0x80, 0x80};
+        memcpy(whole, at, n);
+        if (framed_utf8_sequence(whole, sizeof whole) > n) return true;
+    }
+    return false;
 }
 
 static void put_escape(struct cli_output *out, uint8_t byte)
@@ -111,22 +133,59 @@ static bool is_control(const uint8_t *at, size_t n)
     return (n == 1 && (at[0] < 0x20 || at[0] == 0x7f)) || (n == 2 && at[0] == 0xc2 && at[1] < 0xa0);
 }
 
-static void put_escaped(struct cli_output *out, struct framed_bytes bytes)
+/* Writes the first character of n > 0 bytes, or the first byte where there is none; returns how many bytes that was. */
+static size_t put_character(struct cli_output *out, const uint8_t *at, size_t n)
 {
-    for (size_t i = 0; i < bytes.len;) {
-        const uint8_t *at = bytes.at + i;
-        size_t n = framed_utf8_sequence(at, bytes.len - i);
-        if (n == 0 || is_control(at, n) || at[0] == '\\') {
-            n = n == 0 ? 1 : n;
-            for (size_t k = 0; k < n; k++) put_escape(out, at[k]);
-        } else {
-            put(out, at, n);
-        }
-        i += n;
+    size_t len = framed_utf8_sequence(at, n);
+    if (len != 0 && !is_control(at, len) && at[0] != '\\') {
+        framed_output_bytes(out, at, len);
+        return len;
     }
+    len = len == 0 ? 1 : len;
+    for (size_t i = 0; i < len; i++) put_escape(out, at[i]);
+    return len;
 }
 
-static void put_hex(struct cli_output *out, struct framed_bytes bytes)
+void framed_output_escaped(struct cli_output *out, struct framed_bytes bytes)
+{
+    for (size_t i = 0; i < bytes.len;) i += put_character(out, bytes.at + i, bytes.len - i);
+}
+
+/* How wide put_character makes it; every character counts as one. */
+static size_t width_of(const uint8_t *at, size_t n)
+{
+    size_t len = framed_utf8_sequence(at, n);
+    if (len == 0) return 4;
+    if (is_control(at, len)) return len == 2 || memchr("\n\r\t", at[0], 3) == NULL ? 4 * len : 2;
+    return at[0] == '\\' || at[0] == '"' ? 2 : 1;
+}
+
+/* How many of n bytes need no escape and are one wide, from the first: most of most text. */
+static size_t plain_length(const uint8_t *at, size_t n)
+{
+    size_t i = 0;
+    while (i < n && at[i] >= 0x20 && at[i] < 0x7f && at[i] != '\\' && at[i] != '"') i++;
+    return i;
+}
+
+size_t framed_output_quoted(struct cli_output *out, struct framed_bytes bytes, size_t width)
+{
+    put_byte(out, '"');
+    size_t i = plain_length(bytes.at, bytes.len < width ? bytes.len : width);
+    framed_output_bytes(out, bytes.at, i);
+    width -= i;
+    while (i < bytes.len) {
+        size_t wide = width_of(bytes.at + i, bytes.len - i);
+        if (wide > width) break;
+        width -= wide;
+        if (bytes.at[i] == '"') put_byte(out, '\\');
+        i += put_character(out, bytes.at + i, bytes.len - i);
+    }
+    put_byte(out, '"');
+    return i;
+}
+
+void framed_output_hex(struct cli_output *out, struct framed_bytes bytes)
 {
     for (size_t i = 0; i < bytes.len; i++) {
         put_byte(out, (uint8_t)hex_digits[bytes.at[i] >> 4]);
@@ -159,11 +218,11 @@ static void put_json_string(struct cli_output *out, struct framed_bytes text)
             put_byte(out, '\\');
             put_byte(out, byte);
         } else if (byte < 0x20 || byte == 0x7f) {
-            put_text(out, "\\u00");
+            framed_output_text(out, "\\u00");
             put_byte(out, (uint8_t)hex_digits[byte >> 4]);
             put_byte(out, (uint8_t)hex_digits[byte & 15]);
         } else if (byte == 0xc2 && text.at[i + 1] < 0xa0) {
-            put_text(out, "\\u00"); /* C1: U+0080 to U+009F */
+            framed_output_text(out, "\\u00"); /* C1: U+0080 to U+009F */
             put_byte(out, (uint8_t)hex_digits[text.at[i + 1] >> 4]);
             put_byte(out, (uint8_t)hex_digits[text.at[i + 1] & 15]);
             i++;
@@ -174,42 +233,53 @@ static void put_json_string(struct cli_output *out, struct framed_bytes text)
     put_byte(out, '"');
 }
 
+void framed_output_json_string(struct cli_output *out, struct framed_bytes text)
+{
+    put_json_string(out, is_utf8(text) ? text : framed_bytes_str("unprintable"));
+}
+
+size_t framed_output_json_payload(struct cli_output *out, struct framed_bytes bytes, bool cut)
+{
+    size_t n = utf8_length(bytes);
+    if (n == bytes.len || (cut && begins_sequence(bytes.at + n, bytes.len - n))) {
+        framed_output_text(out, ",\"text\":");
+        put_json_string(out, framed_bytes_of(bytes.at, n));
+        return n;
+    }
+    framed_output_text(out, ",\"base64\":\"");
+    put_base64(out, bytes);
+    framed_output_text(out, "\"");
+    return bytes.len;
+}
+
 static void put_json(struct cli_output *out, const struct cli_result *result)
 {
-    put_text(out, "{\"schema\":\"framed.call/1\",\"seq\":");
-    put_number(out, result->seq);
-    put_text(out, ",\"outcome\":\"");
-    put_text(out, result->outcome);
-    put_text(out, "\"");
+    framed_output_text(out, "{\"schema\":\"framed.call/1\",\"seq\":");
+    framed_output_number(out, result->seq);
+    framed_output_text(out, ",\"outcome\":\"");
+    framed_output_text(out, result->outcome);
+    framed_output_text(out, "\"");
     if (result->error == NULL) {
-        put_text(out, ",\"len\":");
-        put_number(out, result->payload.len);
-        if (is_utf8(result->payload)) {
-            put_text(out, ",\"text\":");
-            put_json_string(out, result->payload);
-        } else {
-            put_text(out, ",\"base64\":\"");
-            put_base64(out, result->payload);
-            put_text(out, "\"");
-        }
+        framed_output_text(out, ",\"len\":");
+        framed_output_number(out, result->payload.len);
+        framed_output_json_payload(out, result->payload, false);
     } else {
-        struct framed_bytes error = framed_bytes_str(result->error);
-        put_text(out, ",\"error\":");
-        put_json_string(out, is_utf8(error) ? error : framed_bytes_str("unprintable"));
+        framed_output_text(out, ",\"error\":");
+        framed_output_json_string(out, framed_bytes_str(result->error));
     }
     if (result->timed) {
-        put_text(out, ",\"rtt_ns\":");
-        put_number(out, result->rtt_ns);
+        framed_output_text(out, ",\"rtt_ns\":");
+        framed_output_number(out, result->rtt_ns);
     }
-    put_text(out, "}\n");
+    framed_output_text(out, "}\n");
 }
 
 static void put_frame(struct cli_output *out, struct framed_bytes payload)
 {
     uint8_t word[FRAMED_LENGTH_SIZE];
     if (framed_length_encode(word, payload.len, FRAMED_FRAME_MOST) != FRAMED_OK) return; /* it came as a frame */
-    put(out, word, sizeof word);
-    put(out, payload.at, payload.len);
+    framed_output_bytes(out, word, sizeof word);
+    framed_output_bytes(out, payload.at, payload.len);
 }
 
 enum framed_status framed_output_result(struct cli_output *out, const struct cli_result *result)
@@ -220,10 +290,10 @@ enum framed_status framed_output_result(struct cli_output *out, const struct cli
     }
     if (result->error != NULL) return out->status;
     switch (out->format) {
-    case FORMAT_TEXT: put_escaped(out, result->payload); break;
-    case FORMAT_HEX: put_hex(out, result->payload); break;
+    case FORMAT_TEXT: framed_output_escaped(out, result->payload); break;
+    case FORMAT_HEX: framed_output_hex(out, result->payload); break;
     case FORMAT_FRAMED: put_frame(out, result->payload); return out->status;
-    default: put(out, result->payload.at, result->payload.len); break;
+    default: framed_output_bytes(out, result->payload.at, result->payload.len); break;
     }
     if (out->format == FORMAT_NUL)
         put_byte(out, '\0');

@@ -48,6 +48,26 @@ enum framed_status framed_output_result(struct cli_output *out, const struct cli
 /* Everything written so far reaches the sink. Returns out->status. */
 enum framed_status framed_output_flush(struct cli_output *out);
 
+/* ---- the pieces of which lines are made ---- */
+
+void framed_output_bytes(struct cli_output *out, const void *at, size_t n);
+void framed_output_text(struct cli_output *out, const char *text);
+void framed_output_number(struct cli_output *out, uint64_t number);
+void framed_output_hex(struct cli_output *out, struct framed_bytes bytes);
+
+/* As FORMAT_TEXT, without its newline. */
+void framed_output_escaped(struct cli_output *out, struct framed_bytes bytes);
+
+/* In double quotes, escaped as FORMAT_TEXT is and \" besides; as much as is at most `width` wide. Returns the bytes shown. */
+size_t framed_output_quoted(struct cli_output *out, struct framed_bytes bytes, size_t width);
+
+/* A JSON string; "unprintable" when it is not UTF-8. */
+void framed_output_json_string(struct cli_output *out, struct framed_bytes text);
+
+/* ,"text":"..." when it is UTF-8, else ,"base64":"...". `cut`: more bytes follow that are not here, so a character cut at
+ * the end is left out. Returns the bytes shown. */
+size_t framed_output_json_payload(struct cli_output *out, struct framed_bytes bytes, bool cut);
+
 /* Length of the valid UTF-8 sequence (RFC 3629) that begins at `at`, of which n > 0 bytes are there; 0: there is none. */
 size_t framed_utf8_sequence(const uint8_t *at, size_t n);
 

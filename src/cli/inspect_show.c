@@ -1,0 +1,396 @@
+/*
+ * Owns: the look of an inspection: text for people, JSON for programs (schema framed.inspect/1).
+ * Must not know: how frames are found.
+ * Invariants: a line, or an object, for each note; keys keep their order; no byte of a peer reaches a terminal unescaped.
+ *
+ *   off 0  len 5  "hello"
+ *   12:00:01.204 #1 >  5 B  "hello"
+ *   {"schema":"framed.inspect/1","event":"frame","time_ns":..,"conn":1,"way":">","off":0,"len":5,"text":"hello"}
+ */
+#include "inspect_show.h"
+#include <string.h>
+
+enum { PREVIEW_WIDTH = 60, PREVIEW_BYTES = 4 * PREVIEW_WIDTH, DUMP_WIDTH = 16 };
+
+uint32_t framed_inspect_shown(const struct inspect_config *config)
+{
+    if (config->hex) return config->hex_bytes;
+    return config->json ? INSPECT_PREVIEW : PREVIEW_BYTES;
+}
+
+/* ---- pieces ---- */
+
+static void put_count(struct cli_output *out, uint64_t n, const char *what)
+{
+    framed_output_number(out, n);
+    framed_output_text(out, what);
+    if (n != 1) framed_output_text(out, "s");
+}
+
+/* n < 1000, with leading zeros. */
+static void put_padded(struct cli_output *out, uint64_t n, size_t digits)
+{
+    char text[3];
+    for (size_t i = digits; i-- > 0; n /= 10) text[i] = (char)('0' + n % 10);
+    framed_output_bytes(out, text, digits);
+}
+
+/* "12:00:01.204" */
+static void put_time(struct cli_output *out, uint64_t time_ns, int32_t utc_offset_s)
+{
+    enum { DAY_S = 24 * 60 * 60 };
+    uint64_t s = (time_ns / 1000000000 % DAY_S + DAY_S + (uint64_t)utc_offset_s) % DAY_S;
+    put_padded(out, s / 3600, 2);
+    framed_output_text(out, ":");
+    put_padded(out, s / 60 % 60, 2);
+    framed_output_text(out, ":");
+    put_padded(out, s % 60, 2);
+    framed_output_text(out, ".");
+    put_padded(out, time_ns / 1000000 % 1000, 3);
+}
+
+/* ns in units of `unit`, cut after `decimals` digits. */
+static void put_fraction(struct cli_output *out, uint64_t ns, uint64_t unit, unsigned decimals, const char *name)
+{
+    framed_output_number(out, ns / unit);
+    uint64_t rest = ns % unit;
+    if (decimals > 0) framed_output_text(out, ".");
+    for (; decimals > 0; decimals--) {
+        unit /= 10;
+        framed_output_number(out, rest / unit);
+        rest %= unit;
+    }
+    framed_output_text(out, name);
+}
+
+void framed_inspect_duration(struct cli_output *out, uint64_t ns)
+{
+    if (ns < 1000)
+        put_fraction(out, ns, 1, 0, " ns");
+    else if (ns < 1000000)
+        put_fraction(out, ns, 1000, 0, " us");
+    else if (ns < 1000000000)
+        put_fraction(out, ns, 1000000, 1, " ms");
+    else
+        put_fraction(out, ns, 1000000000, 2, " s");
+}
+
+/* What a rejected length word looks like, or NULL; a little-endian length says which. */
+static const char *hint_of(uint32_t word, uint32_t *swapped)
+{
+    const char *hint = framed_length_hint(word);
+    *swapped = word >> 24 | (word >> 8 & 0xff00) | (word << 8 & 0xff0000) | word << 24;
+    if (hint == NULL || strcmp(hint, "a little-endian length") != 0) *swapped = 0; /* no such hint is given for 0 */
+    return hint;
+}
+
+static uint32_t max_frame_of(const struct inspect *inspect)
+{
+    uint32_t max = inspect->config.max_frame;
+    return max == 0 ? FRAMED_FRAME_DEFAULT : max < FRAMED_FRAME_MOST ? max : FRAMED_FRAME_MOST;
+}
+
+static bool has_payload(const struct inspect_note *note)
+{
+    return note->kind == SHOW_FRAME || ((note->kind == SHOW_TRUNCATED || note->kind == SHOW_UNFINISHED) && !note->in_word);
+}
+
+/* How much of the payload came. */
+static uint32_t payload_size(const struct inspect_note *note)
+{
+    return note->kind == SHOW_FRAME ? note->len : note->have;
+}
+
+/* ---- text ---- */
+
+/* "    00000010  68 65 6c 6c 6f                                    |hello|" */
+static void put_dump_line(struct cli_output *out, uint32_t off, const uint8_t *at, size_t n)
+{
+    char line[4 + 8 + 2 + 3 * DUMP_WIDTH + 2];
+    static const char digits[] = "0123456789abcdef";
+    memset(line, ' ', sizeof line);
+    for (unsigned i = 0; i < 8; i++) line[4 + i] = digits[off >> (28 - 4 * i) & 15];
+    for (size_t i = 0; i < n; i++) {
+        size_t place = 14 + 3 * i + (i >= DUMP_WIDTH / 2); /* a gap in the middle */
+        line[place] = digits[at[i] >> 4];
+        line[place + 1] = digits[at[i] & 15];
+    }
+    framed_output_bytes(out, line, sizeof line);
+    char text[DUMP_WIDTH];
+    for (size_t i = 0; i < n; i++) text[i] = (char)(at[i] >= 0x20 && at[i] < 0x7f ? at[i] : '.');
+    framed_output_text(out, "|");
+    framed_output_bytes(out, text, n);
+    framed_output_text(out, "|\n");
+}
+
+static void put_dump(struct cli_output *out, struct framed_bytes bytes, uint32_t len)
+{
+    for (size_t i = 0; i < bytes.len; i += DUMP_WIDTH)
+        put_dump_line(out, (uint32_t)i, bytes.at + i, bytes.len - i < DUMP_WIDTH ? bytes.len - i : DUMP_WIDTH);
+    if (bytes.len == 0 || bytes.len == len) return;
+    framed_output_text(out, "    ");
+    framed_output_number(out, len - bytes.len);
+    framed_output_text(out, " more\n");
+}
+
+static void put_preview(struct cli_output *out, const struct inspect_note *note)
+{
+    framed_output_text(out, "  ");
+    size_t shown = framed_output_quoted(out, note->payload, PREVIEW_WIDTH);
+    if (shown == payload_size(note)) return;
+    framed_output_text(out, "... ");
+    framed_output_number(out, payload_size(note) - shown);
+    framed_output_text(out, " more");
+}
+
+static void put_off(struct cli_output *out, uint64_t off)
+{
+    framed_output_text(out, "off ");
+    framed_output_number(out, off);
+}
+
+static void put_off_and_len(struct cli_output *out, const struct inspect_note *note)
+{
+    put_off(out, note->off);
+    if (note->in_word) return;
+    framed_output_text(out, "  len ");
+    framed_output_number(out, note->len);
+}
+
+static void text_of_frame(struct inspect *inspect, const struct inspect_note *note)
+{
+    struct cli_output *out = &inspect->out;
+    if (note->conn == NULL) {
+        put_off_and_len(out, note);
+    } else {
+        framed_output_text(out, " ");
+        framed_output_number(out, note->len);
+        framed_output_text(out, " B");
+    }
+    if (!inspect->config.hex) put_preview(out, note);
+    if (note->timed) {
+        framed_output_text(out, "  ");
+        framed_inspect_duration(out, note->reply_ns);
+    }
+}
+
+static void text_of_cut(struct cli_output *out, const struct inspect_note *note)
+{
+    put_off_and_len(out, note);
+    framed_output_text(out, note->kind == SHOW_TRUNCATED ? "  TRUNCATED: have " : "  unfinished: have ");
+    framed_output_number(out, note->have);
+    framed_output_text(out, " of ");
+    framed_output_number(out, note->len);
+    framed_output_text(out, note->in_word ? " bytes of a length word" : " bytes");
+}
+
+static void text_of_too_large(struct inspect *inspect, const struct inspect_note *note)
+{
+    struct cli_output *out = &inspect->out;
+    uint32_t swapped;
+    const char *hint = hint_of(note->len, &swapped);
+    put_off_and_len(out, note);
+    framed_output_text(out, "  TOO LARGE: at most ");
+    framed_output_number(out, max_frame_of(inspect));
+    framed_output_text(out, " allowed");
+    if (hint == NULL) return;
+    framed_output_text(out, "; this looks like ");
+    framed_output_text(out, hint);
+    if (swapped == 0) return;
+    framed_output_text(out, " of ");
+    framed_output_number(out, swapped);
+}
+
+static void text_of(struct inspect *inspect, const struct inspect_note *note)
+{
+    struct cli_output *out = &inspect->out;
+    switch (note->kind) {
+    case SHOW_FRAME: text_of_frame(inspect, note); break;
+    case SHOW_TRUNCATED:
+    case SHOW_UNFINISHED: text_of_cut(out, note); break;
+    case SHOW_TOO_LARGE: text_of_too_large(inspect, note); break;
+    case SHOW_LOST:
+        put_off(out, note->off);
+        framed_output_text(out, "  LOST: ");
+        put_count(out, note->n, " byte");
+        break;
+    case SHOW_SKIPPED:
+        put_off(out, note->off);
+        framed_output_text(out, "  not shown: ");
+        put_count(out, note->frames, " frame");
+        framed_output_text(out, ", ");
+        put_count(out, note->n, " byte");
+        break;
+    case SHOW_REST:
+        put_off(out, note->off);
+        framed_output_text(out, "  not interpreted: ");
+        put_count(out, note->n, " byte");
+        break;
+    case SHOW_DAMAGED:
+        put_off(out, note->off);
+        framed_output_text(out, "  DAMAGED RECORD: ");
+        framed_output_text(out, note->why);
+        framed_output_text(out, "; from here on not read: ");
+        put_count(out, note->n, " byte");
+        break;
+    case SHOW_OPENED:
+        framed_output_text(out, "opened");
+        if (note->payload.len > 0) {
+            framed_output_text(out, " ");
+            framed_output_escaped(out, note->payload);
+        }
+        break;
+    case SHOW_ENDED: framed_output_text(out, "ended"); break;
+    case SHOW_CLOSED:
+    case SHOW_STILL_OPEN:
+        framed_output_text(out, note->kind == SHOW_CLOSED ? "closed" : "still open");
+        if (note->n > 0) {
+            framed_output_text(out, "  ");
+            framed_output_number(out, note->n);
+            framed_output_text(out, " unanswered");
+        }
+        break;
+    case SHOW_KINDS: break;
+    }
+    framed_output_text(out, "\n");
+    if (inspect->config.hex && has_payload(note)) put_dump(out, note->payload, payload_size(note));
+}
+
+static bool has_way(const struct inspect_note *note)
+{
+    return note->kind <= SHOW_REST || note->kind == SHOW_ENDED;
+}
+
+static const char *way_text(const struct inspect_note *note)
+{
+    return note->way == INSPECT_REQUESTS ? ">" : "<";
+}
+
+static void show_text(struct inspect *inspect, const struct inspect_note *note)
+{
+    struct cli_output *out = &inspect->out;
+    if (note->conn != NULL) {
+        put_time(out, note->time_ns, inspect->config.utc_offset_s);
+        framed_output_text(out, " #");
+        framed_output_number(out, note->conn->number);
+        framed_output_text(out, " ");
+        if (has_way(note)) {
+            framed_output_text(out, way_text(note));
+            framed_output_text(out, " ");
+        }
+    }
+    text_of(inspect, note);
+}
+
+/* ---- JSON ---- */
+
+static const char *const events[SHOW_KINDS] = {
+    [SHOW_FRAME] = "frame",          [SHOW_TRUNCATED] = "truncated", [SHOW_UNFINISHED] = "unfinished",
+    [SHOW_TOO_LARGE] = "too_large",  [SHOW_LOST] = "lost",           [SHOW_SKIPPED] = "not_shown",
+    [SHOW_REST] = "not_interpreted", [SHOW_DAMAGED] = "damaged",     [SHOW_OPENED] = "opened",
+    [SHOW_ENDED] = "ended",          [SHOW_CLOSED] = "closed",       [SHOW_STILL_OPEN] = "still_open",
+};
+
+static void put_key(struct cli_output *out, const char *key, uint64_t number)
+{
+    framed_output_text(out, ",\"");
+    framed_output_text(out, key);
+    framed_output_text(out, "\":");
+    framed_output_number(out, number);
+}
+
+/* "text", "base64" or "hex", and "cut": how many bytes are not shown. */
+static void put_json_payload(struct inspect *inspect, const struct inspect_note *note)
+{
+    struct cli_output *out = &inspect->out;
+    size_t shown = note->payload.len;
+    if (inspect->config.hex) {
+        framed_output_text(out, ",\"hex\":\"");
+        framed_output_hex(out, note->payload);
+        framed_output_text(out, "\"");
+    } else {
+        shown = framed_output_json_payload(out, note->payload, shown < payload_size(note));
+    }
+    if (shown < payload_size(note)) put_key(out, "cut", payload_size(note) - shown);
+}
+
+static void json_of_too_large(struct inspect *inspect, const struct inspect_note *note)
+{
+    struct cli_output *out = &inspect->out;
+    uint32_t swapped;
+    const char *hint = hint_of(note->len, &swapped);
+    put_key(out, "claimed", note->len);
+    put_key(out, "max_frame", max_frame_of(inspect));
+    if (hint == NULL) return;
+    framed_output_text(out, ",\"looks_like\":");
+    framed_output_json_string(out, framed_bytes_str(hint));
+    if (swapped != 0) put_key(out, "little_endian", swapped);
+}
+
+static void json_of(struct inspect *inspect, const struct inspect_note *note)
+{
+    struct cli_output *out = &inspect->out;
+    switch (note->kind) {
+    case SHOW_FRAME: put_key(out, "len", note->len); break;
+    case SHOW_TRUNCATED:
+    case SHOW_UNFINISHED:
+        if (!note->in_word) put_key(out, "len", note->len);
+        put_key(out, note->in_word ? "have_of_length" : "have", note->have);
+        break;
+    case SHOW_TOO_LARGE: json_of_too_large(inspect, note); break;
+    case SHOW_SKIPPED: put_key(out, "frames", note->frames); /* fallthrough */
+    case SHOW_LOST:
+    case SHOW_REST: put_key(out, "bytes", note->n); break;
+    case SHOW_DAMAGED:
+        framed_output_text(out, ",\"error\":");
+        framed_output_json_string(out, framed_bytes_str(note->why));
+        put_key(out, "not_read", note->n);
+        break;
+    case SHOW_OPENED:
+        framed_output_text(out, ",\"peer\":");
+        framed_output_json_string(out, note->payload);
+        break;
+    case SHOW_CLOSED:
+    case SHOW_STILL_OPEN: put_key(out, "unanswered", note->n); break;
+    case SHOW_ENDED:
+    case SHOW_KINDS: break;
+    }
+    if (has_payload(note)) put_json_payload(inspect, note);
+    if (note->timed) put_key(out, "reply_ns", note->reply_ns);
+}
+
+static void show_json(struct inspect *inspect, const struct inspect_note *note)
+{
+    struct cli_output *out = &inspect->out;
+    framed_output_text(out, "{\"schema\":\"framed.inspect/1\",\"event\":\"");
+    framed_output_text(out, events[note->kind]);
+    framed_output_text(out, "\"");
+    if (note->conn != NULL) {
+        put_key(out, "time_ns", note->time_ns);
+        put_key(out, "conn", note->conn->number);
+        if (has_way(note)) {
+            framed_output_text(out, ",\"way\":\"");
+            framed_output_text(out, way_text(note));
+            framed_output_text(out, "\"");
+        }
+    }
+    if (note->kind <= SHOW_DAMAGED) put_key(out, "off", note->off);
+    json_of(inspect, note);
+    framed_output_text(out, "}\n");
+}
+
+/* What is worth a line beside a summary. */
+static bool is_failure(const struct inspect_note *note)
+{
+    if (note->kind == SHOW_SKIPPED) return false;
+    return note->kind == SHOW_TRUNCATED || (note->kind >= SHOW_TOO_LARGE && note->kind <= SHOW_DAMAGED);
+}
+
+void framed_inspect_show(struct inspect *inspect, const struct inspect_note *note)
+{
+    if (inspect->config.stats != NULL && (inspect->config.json || !is_failure(note))) return;
+    if (inspect->config.json)
+        show_json(inspect, note);
+    else
+        show_text(inspect, note);
+}
