@@ -1,6 +1,6 @@
 /*
- * bench.c: the driver of `make bench`: our echo against the bare one (floor.c), in alternating short runs, and the bare one
- * against itself for the noise; then the programs walk and idle.
+ * bench.c: the driver of `make bench`: our echo, and our tap before a bare one, against the bare one (floor.c), in alternating
+ * short runs, and the bare one against itself for the noise; then the programs walk and idle.
  * Must not know how either server works. Invariants: a child is ended by its process id, also on SIGINT and when this process
  * dies; every wait has an end; a run with a wrong or missing reply gives no figure but a failure.
  */
@@ -60,13 +60,15 @@ static void pin_to(int core)
 
 /* ---- children ---- */
 
+enum child { SERVER, TARGET, PROGRAM, CHILDREN };
+
 struct server {
+    enum child as;
     pid_t pid;
     int talk; /* its stderr */
     char port[8];
 };
 
-enum child { SERVER, PROGRAM, CHILDREN };
 static volatile sig_atomic_t child_pids[CHILDREN]; /* for the signal handler; 0: none */
 
 static void on_signal(int number)
@@ -83,7 +85,8 @@ static void catch_signals(void)
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) sigaction(numbers[i], &action, NULL);
 }
 
-/* Starts a program; its stderr goes to `talk` unless that is -1. Signals wait until child_pids is right. */
+/* Starts a program; its stderr goes to `talk`, and its stdout nowhere, unless that is -1. Signals wait until child_pids is
+ * right. */
 static pid_t spawn(enum child as, char *const argv[], int core, int talk)
 {
     sigset_t all;
@@ -96,7 +99,10 @@ static pid_t spawn(enum child as, char *const argv[], int core, int talk)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent) _exit(1);
         pin_to(core);
-        if (talk >= 0) dup2(talk, STDERR_FILENO);
+        if (talk >= 0) {
+            dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), STDOUT_FILENO);
+            dup2(talk, STDERR_FILENO);
+        }
         signal(SIGPIPE, SIG_DFL);
         sigprocmask(SIG_SETMASK, &before, NULL);
         execv(argv[0], argv);
@@ -139,18 +145,19 @@ static void server_stop(struct server *s)
 {
     kill(s->pid, SIGKILL);
     waitpid(s->pid, NULL, 0);
-    child_pids[SERVER] = 0;
+    child_pids[s->as] = 0;
     close(s->talk);
 }
 
-static int server_start(struct server *s, char *const argv[])
+static int server_start(struct server *s, enum child as, char *const argv[])
 {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) {
         perror("bench: pipe");
         return -1;
     }
-    s->pid = spawn(SERVER, argv, server_core, ends[1]);
+    s->as = as;
+    s->pid = spawn(as, argv, as == SERVER ? server_core : load_core, ends[1]);
     s->talk = ends[0];
     close(ends[1]);
     if (s->pid < 0) {
@@ -267,14 +274,17 @@ struct workload {
     unsigned inflight;
     uint32_t size;
     double target[METRICS]; /* of ours / floor; 0: the figure is printed without one */
+    bool tap;               /* ours is the tap before a bare echo, and not our echo */
 };
 
 static const struct workload workloads[] = {
-    {"64 B, 1 connection, 256 in flight", 1, 256, 64, {1.10, 0.95, 0}},
-    {"64 B, 64 connections, 16 in flight", 64, 16, 64, {1.10, 0, 0}},
-    {"1 KiB, 64 connections, 16 in flight", 64, 16, 1024, {1.10, 0, 0}},
-    {"1 MiB, 1 connection, 8 in flight", 1, 8, 1u << 20, {1.10, 0.95, 0}},
-    {"64 B, 1 connection, 1 in flight", 1, 1, 64, {0, 0, 1.05}},
+    {"64 B, 1 connection, 256 in flight", 1, 256, 64, {1.10, 0.95, 0}, false},
+    {"64 B, 64 connections, 16 in flight", 64, 16, 64, {1.10, 0, 0}, false},
+    {"1 KiB, 64 connections, 16 in flight", 64, 16, 1024, {1.10, 0, 0}, false},
+    {"1 MiB, 1 connection, 8 in flight", 1, 8, 1u << 20, {1.10, 0.95, 0}, false},
+    {"64 B, 1 connection, 1 in flight", 1, 1, 64, {0, 0, 1.05}, false},
+    {"tap: 64 B, 1 connection, 256 in flight", 1, 256, 64, {2.20, 0, 0}, true},
+    {"tap: 64 B, 64 connections, 16 in flight", 64, 16, 64, {2.20, 0, 0}, true},
 };
 
 enum side { OURS, FLOOR, FLOOR_AGAIN, SIDES };
@@ -317,17 +327,34 @@ static int start_side(const struct options *o, enum side side, struct server *s)
     snprintf(path, sizeof path, side == OURS ? "%s/framed" : "%s/bench/floor", o->build);
     char *ours[] = {path, "serve", "127.0.0.1:0", "--echo", "--max-conns", "19000", NULL};
     char *floor[] = {path, "0", NULL};
-    return server_start(s, side == OURS ? ours : floor);
+    return server_start(s, SERVER, side == OURS ? ours : floor);
+}
+
+/* A tap that shows what passes to nobody, and behind it the bare echo, which shares the core of the load. */
+static int start_tap(const struct options *o, struct server *tap, struct server *target)
+{
+    char floor_path[PATH_SIZE], tap_path[PATH_SIZE], between[64];
+    snprintf(floor_path, sizeof floor_path, "%s/bench/floor", o->build);
+    snprintf(tap_path, sizeof tap_path, "%s/framed", o->build);
+    char *floor[] = {floor_path, "0", NULL};
+    char *ours[] = {tap_path, "inspect", "--tap", between, NULL};
+    if (server_start(target, TARGET, floor) != 0) return -1;
+    snprintf(between, sizeof between, "127.0.0.1:0=127.0.0.1:%s", target->port);
+    if (server_start(tap, SERVER, ours) == 0) return 0;
+    server_stop(target);
+    return -1;
 }
 
 /* One run against a fresh process, so that where its memory happened to lie is part of the spread and not of the figure. */
 static int run_once(const struct options *o, const struct workload *w, enum side side, double figures[METRICS])
 {
-    struct server s;
-    if (start_side(o, side, &s) != 0) return -1;
+    struct server s, target;
+    bool tapped = w->tap && side == OURS;
+    if ((tapped ? start_tap(o, &s, &target) : start_side(o, side, &s)) != 0) return -1;
     struct load_config config = {"127.0.0.1", s.port, w->conns, w->inflight, w->size};
     int failed = measure(&s, &config, o->seconds, figures);
     server_stop(&s);
+    if (tapped) server_stop(&target);
     return failed;
 }
 
@@ -443,11 +470,14 @@ static void print_first_line_of(const char *label, const char *path)
     printf("%s%s", label, line);
 }
 
-static int bench_echo(const struct options *o, long only)
+/* Of the workloads, those with the tap or those without. */
+static int bench_echo(const struct options *o, bool tap, long only)
 {
-    printf("echo: framed serve --echo against the bare echo, %u rounds of %.1f s each, alternating\n", o->rounds,
-           o->seconds);
-    if (server_core >= 0) printf("server on core %d, load on core %d\n", server_core, load_core);
+    printf("%s against the bare echo, %u rounds of %.1f s each, alternating\n",
+           tap ? "tap: framed inspect --tap before a bare echo" : "echo: framed serve --echo", o->rounds, o->seconds);
+    if (server_core >= 0)
+        printf("%s on core %d, load%s on core %d\n", tap ? "tap" : "server", server_core,
+               tap ? " and the echo behind it" : "", load_core);
     print_first_line_of("congestion control: ", "/proc/sys/net/ipv4/tcp_congestion_control");
     print_first_line_of("load average before: ", "/proc/loadavg");
     printf("ratio, spread: median of the rounds' ratios, half the range of their middle half. A target is met when the "
@@ -457,7 +487,7 @@ static int bench_echo(const struct options *o, long only)
            UNSTEADY, "", "ours", "floor", "ratio", "spread");
     fflush(stdout);
     for (size_t i = 0; i < sizeof workloads / sizeof *workloads; i++) {
-        if (only > 0 && (size_t)only != i + 1) continue;
+        if (workloads[i].tap != tap || (only > 0 && (size_t)only != i + 1)) continue;
         if (run_workload(o, &workloads[i]) != 0) return -1;
     }
     return 0;
@@ -492,7 +522,7 @@ static int bench_idle(const struct options *o)
 static int usage(void)
 {
     fputs("bench all build\n"
-          "usage: bench all|echo|walk|idle BUILD_DIR [-r ROUNDS] [-t SECONDS] [-w WORKLOAD (1 to 5)]\n",
+          "usage: bench all|echo|tap|walk|idle BUILD_DIR [-r ROUNDS] [-t SECONDS] [-w WORKLOAD (1 to 7)]\n",
           stderr);
     return 2;
 }
@@ -515,15 +545,17 @@ int main(int argc, char **argv)
     if (optind != argc || o.rounds < 1 || o.rounds > ROUNDS_MOST || !(o.seconds > 0 && o.seconds <= 60)) return usage();
     bool all = strcmp(argv[1], "all") == 0;
     bool echo = all || strcmp(argv[1], "echo") == 0;
+    bool tap = all || strcmp(argv[1], "tap") == 0;
     bool walk = all || strcmp(argv[1], "walk") == 0;
     bool idle = all || strcmp(argv[1], "idle") == 0;
-    if (!echo && !walk && !idle) return usage();
+    if (!echo && !tap && !walk && !idle) return usage();
 
     catch_signals();
     choose_cores();
     pin_to(load_core);
     int failed = 0;
-    if (echo && bench_echo(&o, only) != 0) failed = 1;
+    if (echo && bench_echo(&o, false, only) != 0) failed = 1;
+    if (tap && bench_echo(&o, true, only) != 0) failed = 1;
     if (walk && bench_walk(&o) != 0) failed = 1;
     if (idle && bench_idle(&o) != 0) failed = 1;
     return failed;

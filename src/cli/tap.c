@@ -1,0 +1,455 @@
+/*
+ * Owns: the relay of `inspect --tap`: its listener, the pairs of connections, what was received and not yet sent on.
+ * Must not know: what the bytes mean; how, or whether, they are shown.
+ * Invariants: a side is read only while nothing of it waits to be sent, so a pair holds at most one receive each way; memory is
+ * held only while bytes wait; what was received is offered to the other side before anybody looks at it; `sockets` is how many
+ * `closed` are still to come.
+ *
+ *   a side            what it does to the pair
+ *   ends              the other is half-closed; once both have ended, the pair is closed
+ *   cannot be sent to the other is not read any more, but what this one still has to say is passed on until it ends
+ *   breaks            the pair is closed
+ */
+#include "tap.h"
+#include <stdio.h>
+#include <string.h>
+
+enum { ACCEPT_PAUSE_MS = 100, KEEPALIVE_MS = 60000, KEEPALIVE_GIVE_UP_MS = 30000 };
+
+static const size_t MEMORY_MOST = (size_t)1 << 30; /* of all pairs; whoever would exceed it is closed */
+
+/* One end of a pair. */
+struct side {
+    struct os_socket sock;
+    struct tap_pair *pair;
+    struct framed_bytes rest; /* received here, not yet taken by the other side; the end of `held` */
+    uint8_t *held;
+    size_t held_size;
+    bool ended; /* nothing more is read from it */
+    bool told;  /* nothing more can be sent to it: half-closed, or it failed */
+};
+
+enum pair_state { CONNECTING, RELAYING, CLOSING };
+
+struct tap_pair {
+    struct tap *tap;
+    struct tap_pair *next;
+    struct tap_pair **link;
+    struct side client, target;
+    struct watched watched;
+    enum pair_state state;
+    enum framed_status why; /* the connecting failed so */
+    uint8_t tried;          /* addresses of the target */
+    uint8_t sockets;        /* `closed` still to come */
+};
+
+static struct side *side_of(struct os_socket *s)
+{
+    return (struct side *)(void *)s; /* its first member */
+}
+
+static struct side *other_of(struct side *s)
+{
+    return s == &s->pair->client ? &s->pair->target : &s->pair->client;
+}
+
+static enum inspect_way way_from(const struct side *s)
+{
+    return s == &s->pair->client ? INSPECT_REQUESTS : INSPECT_REPLIES;
+}
+
+/* ---- memory ---- */
+
+static void *take(struct tap *tap, size_t n)
+{
+    const struct framed_allocator *alloc = &tap->loop.pool.alloc;
+    return alloc->resize(alloc->ctx, NULL, 0, n);
+}
+
+static void give(struct tap *tap, void *at, size_t n)
+{
+    const struct framed_allocator *alloc = &tap->loop.pool.alloc;
+    if (at != NULL) alloc->resize(alloc->ctx, at, n, 0);
+}
+
+static void drop_rest(struct side *s)
+{
+    give(s->pair->tap, s->held, s->held_size);
+    s->held = NULL;
+    s->rest = framed_bytes_of(NULL, 0);
+}
+
+/* ---- the end of a pair ---- */
+
+/* Why: NULL when both ends had finished, or we do. */
+static void pair_close(struct tap_pair *p, const char *why)
+{
+    if (p->state == CLOSING) return;
+    p->state = CLOSING;
+    framed_watch_closed(p->tap->watch, &p->watched, framed_os_clock_ns(), why);
+    framed_os_close(&p->client.sock);
+    if (p->sockets > 1) framed_os_close(&p->target.sock);
+}
+
+/* The connection on this side is gone, or we cannot go on with it. */
+static void pair_broke(const struct side *s, enum framed_status st)
+{
+    char why[120];
+    (void)snprintf(why, sizeof why, "%s: %s", s == &s->pair->client ? "client" : "target", framed_status_text(st));
+    pair_close(s->pair, why);
+}
+
+static void pair_free(struct tap_pair *p)
+{
+    struct tap *tap = p->tap;
+    drop_rest(&p->client);
+    drop_rest(&p->target);
+    *p->link = p->next;
+    if (p->next != NULL) p->next->link = p->link;
+    give(tap, p, sizeof *p);
+    tap->pair_count--;
+}
+
+/* While stopping: a pair goes as soon as nothing is under way on it. */
+static bool is_at_rest(const struct tap_pair *p)
+{
+    return p->state == CONNECTING ||
+           (p->client.rest.len == 0 && p->target.rest.len == 0 && framed_watch_at_rest(&p->watched));
+}
+
+static void close_if_over(struct tap_pair *p)
+{
+    bool over = p->client.ended && p->target.ended && p->client.rest.len == 0 && p->target.rest.len == 0;
+    if (over || (p->tap->stopping && is_at_rest(p))) pair_close(p, NULL);
+}
+
+/* ---- passing on ---- */
+
+/* Nothing can be sent to this side any more: what the other says is lost, as it would be without us. What this side has said
+ * before it went still arrives. */
+static void cannot_send(struct side *to)
+{
+    struct side *from = other_of(to);
+    to->told = true;
+    from->ended = true;
+    framed_os_receive_stop(&from->sock);
+    drop_rest(from);
+}
+
+static void pass_end(struct side *from)
+{
+    struct side *to = other_of(from);
+    from->ended = true;
+    if (to->told) return;
+    to->told = true;
+    if (framed_os_finish(&to->sock) != FRAMED_OK) cannot_send(to);
+}
+
+/* Keeps what the other side did not take, and asks to send it. */
+static enum framed_status keep_rest(struct side *from, struct framed_bytes rest)
+{
+    from->held = take(from->pair->tap, rest.len);
+    if (from->held == NULL) return FRAMED_NOMEM;
+    from->held_size = rest.len;
+    memcpy(from->held, rest.at, rest.len);
+    from->rest = framed_bytes_of(from->held, rest.len);
+    return framed_os_send(&other_of(from)->sock, &from->rest, 1);
+}
+
+static enum framed_status pass(struct side *from, struct framed_bytes bytes)
+{
+    struct side *to = other_of(from);
+    size_t taken = 0;
+    uint64_t now = framed_os_clock_ns();
+    enum framed_status st = framed_os_offer(&to->sock, &bytes, 1, &taken);
+    framed_watch_passed(from->pair->tap->watch, &from->pair->watched, way_from(from), now, bytes);
+    if (st != FRAMED_OK) {
+        cannot_send(to);
+        return FRAMED_OK;
+    }
+    if (taken == bytes.len) return framed_os_receive(&from->sock, NULL, 0);
+    return keep_rest(from, framed_bytes_of(bytes.at + taken, bytes.len - taken));
+}
+
+static void side_received(struct os_socket *s, enum framed_status st, uint8_t *at, size_t n)
+{
+    struct side *from = side_of(s);
+    struct tap_pair *p = from->pair;
+    if (st == FRAMED_OK) {
+        st = pass(from, framed_bytes_of(at, n));
+    } else if (st == FRAMED_CLOSED) {
+        framed_watch_ended(p->tap->watch, &p->watched, way_from(from), framed_os_clock_ns());
+        pass_end(from);
+        st = FRAMED_OK;
+    }
+    if (st != FRAMED_OK)
+        pair_broke(from, st);
+    else
+        close_if_over(p);
+}
+
+static void side_sent(struct os_socket *s, enum framed_status st, size_t n)
+{
+    struct side *to = side_of(s), *from = other_of(to);
+    struct tap_pair *p = to->pair;
+    if (st != FRAMED_OK) {
+        cannot_send(to);
+        st = FRAMED_OK;
+    } else if (n < from->rest.len) {
+        from->rest = framed_bytes_of(from->rest.at + n, from->rest.len - n);
+        st = framed_os_send(s, &from->rest, 1);
+    } else {
+        drop_rest(from);
+        st = framed_os_receive(&from->sock, NULL, 0);
+    }
+    if (st != FRAMED_OK)
+        pair_broke(to, st);
+    else
+        close_if_over(p);
+}
+
+/* ---- connecting ---- */
+
+static void connect_next(struct tap_pair *p);
+
+static void cannot_connect(struct tap_pair *p)
+{
+    framed_watch_refused(p->tap->watch, &p->watched, framed_os_clock_ns(), framed_status_text(p->why));
+    p->state = CLOSING;
+    framed_os_close(&p->client.sock);
+}
+
+static void accept_more(struct tap *tap);
+
+static void side_closed(struct os_socket *s)
+{
+    struct tap_pair *p = side_of(s)->pair;
+    struct tap *tap = p->tap;
+    tap->sockets--;
+    p->sockets--;
+    if (p->state == CONNECTING)
+        connect_next(p);
+    else if (p->sockets == 0) {
+        pair_free(p);
+        accept_more(tap);
+    }
+}
+
+static void target_connected(struct os_socket *s, enum framed_status st)
+{
+    struct tap_pair *p = side_of(s)->pair;
+    if (st == FRAMED_OK && framed_os_connected_to_itself(s)) st = FRAMED_REFUSED;
+    if (st != FRAMED_OK) {
+        p->why = st;
+        framed_os_close(s); /* side_closed tries the next address */
+        return;
+    }
+    p->state = RELAYING;
+    framed_os_keepalive(s, KEEPALIVE_MS, KEEPALIVE_GIVE_UP_MS);
+    st = framed_os_receive(&p->target.sock, NULL, 0);
+    if (st == FRAMED_OK) st = framed_os_receive(&p->client.sock, NULL, 0);
+    if (st != FRAMED_OK) pair_broke(&p->target, st);
+}
+
+static const struct os_socket_ops side_ops = {
+    .connected = target_connected, .received = side_received, .sent = side_sent, .closed = side_closed};
+
+static void connect_next(struct tap_pair *p)
+{
+    struct tap *tap = p->tap;
+    while (p->tried < tap->target.n) {
+        p->target.sock = (struct os_socket){.ops = &side_ops};
+        p->why = framed_os_connect(tap->loop.poller, &p->target.sock, &tap->target.found[p->tried++]);
+        if (p->why != FRAMED_OK) continue;
+        p->sockets++;
+        tap->sockets++;
+        return;
+    }
+    cannot_connect(p);
+}
+
+/* ---- accepting ---- */
+
+static enum framed_status pair_begin(struct tap *tap, intptr_t handle, const struct os_address *peer)
+{
+    struct tap_pair *p = take(tap, sizeof *p);
+    if (p == NULL) return FRAMED_NOMEM;
+    *p = (struct tap_pair){.tap = tap, .next = tap->pairs, .link = &tap->pairs};
+    p->client.pair = p->target.pair = p;
+    p->client.sock.ops = &side_ops;
+    enum framed_status st = framed_os_attach(tap->loop.poller, &p->client.sock, handle);
+    if (st != FRAMED_OK) {
+        give(tap, p, sizeof *p);
+        return st;
+    }
+    if (p->next != NULL) p->next->link = &p->next;
+    tap->pairs = p;
+    tap->pair_count++;
+    tap->sockets++;
+    p->sockets = 1;
+    framed_os_keepalive(&p->client.sock, KEEPALIVE_MS, KEEPALIVE_GIVE_UP_MS);
+    framed_watch_opened(tap->watch, &p->watched, ++tap->last_number, framed_os_clock_ns(), peer);
+    connect_next(p);
+    return FRAMED_OK;
+}
+
+/* Out of descriptors or memory: the backlog keeps those who come, and we try again a little later, not at once. */
+static void accept_failed(struct tap *tap, enum framed_status st)
+{
+    if (!tap->accept_failing) framed_watch_say(tap->watch, "accepting failed: %s; trying again", framed_status_text(st));
+    tap->accept_failing = true;
+    framed_wheel_set(&tap->loop.wheel, &tap->accept_timer, framed_loop_now(&tap->loop) + ACCEPT_PAUSE_MS);
+}
+
+static void accept_more(struct tap *tap)
+{
+    if (!tap->listening || tap->stopping || tap->pair_count >= tap->pairs_most || timer_is_set(&tap->accept_timer)) return;
+    enum framed_status st = framed_os_accept(&tap->listener);
+    if (st != FRAMED_OK) accept_failed(tap, st);
+}
+
+static void accept_timer_fired(struct timer *t)
+{
+    accept_more((struct tap *)(void *)((uint8_t *)t - offsetof(struct tap, accept_timer)));
+}
+
+static void listener_accepted(struct os_socket *s, enum framed_status st, intptr_t handle, const struct os_address *peer)
+{
+    struct tap *tap = (struct tap *)(void *)((uint8_t *)s - offsetof(struct tap, listener));
+    if (st == FRAMED_OK) {
+        st = pair_begin(tap, handle, peer);
+        if (st != FRAMED_OK) framed_os_discard(handle);
+    }
+    if (st != FRAMED_OK) {
+        accept_failed(tap, st);
+        return;
+    }
+    tap->accept_failing = false;
+    accept_more(tap);
+}
+
+static void listener_closed(struct os_socket *s)
+{
+    struct tap *tap = (struct tap *)(void *)((uint8_t *)s - offsetof(struct tap, listener));
+    tap->sockets--;
+}
+
+static const struct os_socket_ops listener_ops = {.accepted = listener_accepted, .closed = listener_closed};
+
+/* ---- stopping ---- */
+
+static void close_pairs(struct tap *tap, bool all)
+{
+    struct tap_pair *next;
+    for (struct tap_pair *p = tap->pairs; p != NULL; p = next) {
+        next = p->next; /* p goes in a later turn */
+        if (all || is_at_rest(p)) pair_close(p, NULL);
+    }
+}
+
+static void stop_timer_fired(struct timer *t)
+{
+    struct tap *tap = (struct tap *)(void *)((uint8_t *)t - offsetof(struct tap, stop_timer));
+    if (tap->pair_count > 0)
+        framed_watch_say(tap->watch, "stopped; connections with calls under way after %d s were closed", TAP_STOP_MS / 1000);
+    close_pairs(tap, true);
+}
+
+static void stop_listening(struct tap *tap)
+{
+    if (!tap->listening) return;
+    tap->listening = false;
+    framed_wheel_clear(&tap->loop.wheel, &tap->accept_timer);
+    framed_os_close(&tap->listener);
+    if (!tap->adopted) framed_os_address_remove(&tap->bound);
+}
+
+static void begin_to_stop(struct tap *tap)
+{
+    tap->stopping = true;
+    stop_listening(tap);
+    close_pairs(tap, false);
+    framed_wheel_set(&tap->loop.wheel, &tap->stop_timer, framed_loop_now(&tap->loop) + TAP_STOP_MS);
+}
+
+void framed_tap_stop(struct tap *tap)
+{
+    atomic_store(&tap->stop, true);
+    framed_os_wake(tap->loop.poller);
+}
+
+/* ---- life ---- */
+
+enum framed_status framed_tap_init(struct tap *tap, uint32_t pairs_most, struct watch *watch)
+{
+    tap->budget.limit = MEMORY_MOST;
+    tap->watch = watch;
+    tap->pairs_most = pairs_most;
+    tap->accept_timer.fired = accept_timer_fired;
+    tap->stop_timer.fired = stop_timer_fired;
+    return framed_loop_init(&tap->loop, FRAMED_WAIT_BEST, framed_os_allocator(), &tap->budget);
+}
+
+enum framed_status framed_tap_target(struct tap *tap, const char *address)
+{
+    enum framed_status st = framed_address_find(address, false, &tap->target);
+    return st == FRAMED_OK && tap->target.fd != OS_NO_HANDLE ? FRAMED_USAGE : st;
+}
+
+enum framed_status framed_tap_listen(struct tap *tap, const char *address)
+{
+    struct address at;
+    enum framed_status st = framed_address_find(address, true, &at);
+    if (st != FRAMED_OK) return st;
+    tap->listener.ops = &listener_ops;
+    tap->adopted = at.fd != OS_NO_HANDLE;
+    if (tap->adopted) st = framed_os_adopt(tap->loop.poller, &tap->listener, at.fd, true, &tap->bound);
+    for (size_t i = 0; i < at.n; i++) {
+        st = framed_os_listen(tap->loop.poller, &tap->listener, &at.found[i], &tap->bound);
+        if (st == FRAMED_OK) break;
+    }
+    if (st != FRAMED_OK) return st;
+    tap->listening = true;
+    tap->sockets++;
+    return FRAMED_OK;
+}
+
+bool framed_tap_is_loop(const struct tap *tap)
+{
+    char here[OS_ADDRESS_TEXT_SIZE], there[OS_ADDRESS_TEXT_SIZE];
+    framed_os_address_text(&tap->bound, here, sizeof here);
+    for (size_t i = 0; i < tap->target.n; i++) {
+        framed_os_address_text(&tap->target.found[i], there, sizeof there);
+        if (strcmp(here, there) == 0) return true;
+    }
+    return false;
+}
+
+enum framed_status framed_tap_run(struct tap *tap)
+{
+    enum framed_status st = FRAMED_OK;
+    uint64_t wait_ms = OS_FOREVER;
+    accept_more(tap);
+    while (tap->sockets > 0) {
+        enum framed_status waited = framed_loop_turn(&tap->loop, wait_ms);
+        bool stop = atomic_load_explicit(&tap->stop, memory_order_relaxed);
+        if (waited != FRAMED_OK && st == FRAMED_OK) {
+            st = waited;
+            stop = true;
+        }
+        if (stop && !tap->stopping) begin_to_stop(tap);
+        if (st != FRAMED_OK) close_pairs(tap, true);
+        wait_ms = framed_watch_turn(tap->watch);
+    }
+    framed_wheel_clear(&tap->loop.wheel, &tap->stop_timer);
+    return st;
+}
+
+void framed_tap_fini(struct tap *tap)
+{
+    if (tap->loop.poller == NULL) return;
+    stop_listening(tap);
+    while (tap->sockets > 0) (void)framed_loop_turn(&tap->loop, 0);
+    framed_loop_fini(&tap->loop);
+    framed_loop_fini_rest(&tap->loop);
+}
