@@ -60,6 +60,11 @@ static int finish_stdout(void)
     return CLI_LOCAL;
 }
 
+static int finish(int code)
+{
+    return code == CLI_SUCCESS ? finish_stdout() : code;
+}
+
 static int command_version(void)
 {
     printf("framed %s\n", framed_version());
@@ -74,12 +79,15 @@ static int help(const struct cli_command *command)
 
 static int usage(const char *what)
 {
-    char names[80] = "";
+    char names[120] = "";
     for (size_t i = 0; i < CLI_COMMANDS; i++) {
         if (i > 0) strncat(names, ", ", sizeof names - strlen(names) - 1);
         strncat(names, framed_command_table[i].name, sizeof names - strlen(names) - 1);
     }
-    if (what != NULL)
+    const struct cli_command *near = what != NULL ? framed_command_near(what) : NULL;
+    if (near != NULL)
+        framed_host_say("%.80s: no such command; did you mean %s?", what, near->name);
+    else if (what != NULL)
         framed_host_say("%.80s: no such command; there are %s; see framed --help", what, names);
     else
         framed_host_say("a command is missing; there are %s; see framed --help", names);
@@ -104,6 +112,9 @@ int main(int argc, char **argv)
     switch (command->id) {
     case CLI_SERVE: return framed_command_serve(&options);
     case CLI_CALL: return framed_command_call(&options);
+    case CLI_INSPECT: return options.value[OPT_TAP].given ? framed_command_tap(&options) : framed_command_inspect(&options);
+    case CLI_PING: return framed_command_ping(&options);
+    case CLI_COMPLETION: return finish(framed_command_completion(&options));
     default: return command_version();
     }
 }
