@@ -1,0 +1,48 @@
+#!/bin/bash
+# framed against ends that know nothing of it: Erlang and Twisted, both ways round, and the pages of docs/ that show how.
+# FRAMED is the tool (build/framed by default). Ends with "N passed, N failed". PEERS_SEED=N: other random sizes and contents.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+build=${BUILD:-build}
+python=${PYTHON:-python3}
+export BUILD=$build FRAMED=${FRAMED:-$build/framed} PEERS_SEED=${PEERS_SEED:-1}
+log=$build/peers
+passed=0
+failed=0
+mkdir -p "$log"
+
+tests/deps.sh erlang-base=escript python3-twisted || exit 1
+# Debian's Twisted belongs to Debian's Python, which need not be the first in the path.
+for TWISTED_PYTHON in "$python" /usr/bin/python3 none; do
+    "$TWISTED_PYTHON" -c 'import twisted' >/dev/null 2>&1 && break
+done
+if [ "$TWISTED_PYTHON" = none ]; then
+    echo "missing, and not to be installed from here: Twisted for $python or /usr/bin/python3" >&2
+    exit 1
+fi
+export TWISTED_PYTHON
+echo "PEERS_SEED=$PEERS_SEED, Erlang $(erl -noshell -eval 'io:format("~s", [erlang:system_info(otp_release)]), halt().' </dev/null)," \
+    "Twisted $("$TWISTED_PYTHON" -c 'import twisted; print(twisted.__version__)')"
+
+for script in tests/peers/test_*.py; do
+    name=$(basename "$script" .py)
+    timeout -k 5 "${TEST_SECONDS:-300}" "$python" -B "$script" -v >"$log/$name" 2>&1
+    status=$?
+    # "Ran 9 tests in 1.2s", then "OK" or "FAILED (failures=1, errors=1)"
+    ran=$(sed -n 's/^Ran \([0-9]*\) tests\{0,1\} in.*/\1/p' "$log/$name" | tail -n 1)
+    bad=$(tail -n 1 "$log/$name" | tr '(,)' '\n\n\n' | sed -n 's/^ *\(failures\|errors\|skipped\)=//p' | awk '{n += $1} END {print n + 0}')
+    # A program that died, or ran nothing, has failed whatever it printed. Nothing here is skipped.
+    if [ "${ran:-0}" -eq 0 ] || { [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; }; then bad=$((bad + 1)) ran=$((${ran:-0} + 1)); fi
+    passed=$((passed + ran - bad))
+    failed=$((failed + bad))
+    printf '%-28s %4d passed' "peers/$name" $((ran - bad))
+    if [ "$bad" -gt 0 ]; then
+        printf ', %d FAILED (status %d)\n' "$bad" "$status"
+        tail -n 60 "$log/$name"
+    else
+        printf '\n'
+    fi
+done
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
