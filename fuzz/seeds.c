@@ -1,0 +1,236 @@
+/*
+ * seeds.c: inputs made of the cases in proto/vectors: each stream under a few setups and programs.
+ * Must not know what the cases say.
+ * Invariant: the same files give the same seeds.
+ */
+#include "cli/options.h"
+#include "fuzz.h"
+#include "vectors.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_SEED = 16 << 10 };
+
+typedef void seed_fn(void *ctx, const char *name, const uint8_t *at, size_t n);
+
+/* One way to go about a stream: setup, then program. */
+struct way {
+    const char *setup; /* hex; '....' stands for the vector's max_frame */
+    const char *program;
+};
+
+static const struct way reader_ways[] = {
+    {"....00", ""},         /* at once */
+    {"....00", "0100"},     /* byte by byte */
+    {"....01", "03010a09"}, /* received in place, and taken */
+    {"....02", "05660260"}, /* parked and left idle, wrong calls between */
+    {"....01", "ff020716"}, /* parked, and changed */
+    {"....01", "16820141"}, /* parked in a block that cannot be shrunk, the rest in place */
+};
+
+static const struct way server_ways[] = {
+    {"0100030000000000", "00ff0100"},         /* at once; no deadlines */
+    {"0105060203010200", "0001010000020200"}, /* in small pieces, with dice, small buffers, few calls */
+    {"1007040100020300", "00030106060000ff"}, /* stalls with the deadlines on */
+    {"0500060000000009", "00ff010000ff"},     /* an allocation fails */
+};
+
+/* Whole inputs: setup, program with its length, pairs that make large frames. */
+static const char *const server_inputs[] = {
+    "8100000000000000 0200ff d4ffe1ffb2a0a1f0",               /* deferred, echoed, doubled */
+    "8500000000000000 0600ff02010301 d4ffd5ffd6ffa1ffe3f0",   /* deferred, answered, failed */
+    "c000000000000000 0600ff01030200 d4c0d5ffa1c0",           /* the deadline of a call passes */
+    "c003000300010000 0a0080050101040501050101 a1ffa1ffa1ff", /* the peer stops reading */
+    "8900010000000000 0400ff0201 d4ffd5ffd5ffd5f0a1ff",       /* answered when the server is gone */
+    "8400000000000005 0400ff0100 d5ffd5ffa3ff",
+};
+
+static const char *const client_inputs[] = {
+    "8100000000000000 0c03ff028302830e0102010e00 41ffa0c0b0f0c0c0", /* received, and sent back */
+    "8000000000000000 0e090303ff09070e8109000203090300 41ffa0c0b0f0",
+    "8400000000000000 080907000203ff0205 41ff42ff",
+    "8000010000000000 0e00ff00ff03ff0205020502050eff0205 41ff42ff43ff44ff",
+    "8001000101020500 0e00c000c003ff0205020502050e010205 41ff42ff43ff44ff",
+    "a000000000000000 0c00c003200b040205000a0205ff 41ff42c0",
+};
+
+static const struct way client_ways[] = {
+    {"0000050000000000", "00050006000703060fff0203020402050206"},
+    {"0003060102000000", "000101020303040509110b0303ff0202"},
+    {"0100060000000000", "000503ff02020202060002020a02"},
+};
+
+static const struct way inspect_ways[] = {
+    {"0104....0000", "ff"}, {"0001....0000", "03"},   {"0302....0000", "0105"},
+    {"0400....0000", "07"}, {"0500....0000", "1100"},
+};
+
+/* A record, behind its first frame: opened, data each way, end, lost, closed. */
+static const char a_record[] = "0000001001000000000100000000000000017778"
+                               "000000170200000000010000000000000002000000056162636465"
+                               "000000130201000000010000000000000003000000"
+                               "0166"
+                               "0000000e03000000000100000000000000040000001605010000000100000000000000050000000000000007"
+                               "0000000e0400000000010000000000000006";
+
+static size_t from_hex(const char *hex, uint32_t max_frame, uint8_t *to)
+{
+    size_t n = 0;
+    for (size_t i = 0; hex[i] != '\0' && hex[i + 1] != '\0';) {
+        if (hex[i] == ' ') {
+            i++;
+            continue;
+        }
+        if (hex[i] == '.') {
+            for (int shift = 24; shift >= 0; shift -= 8) to[n++] = (uint8_t)(max_frame >> shift);
+            i += 4;
+            continue;
+        }
+        char digits[3] = {hex[i], hex[i + 1], '\0'};
+        to[n++] = (uint8_t)strtoul(digits, NULL, 16);
+        i += 2;
+    }
+    return n;
+}
+
+static void streams(const struct way *ways, size_t way_count, seed_fn *seed, void *ctx)
+{
+    static uint8_t input[MOST_SEED + 512];
+    struct vectors vectors;
+    vectors_load(&vectors, FRAMED_VECTORS "/frames.txt");
+    for (size_t i = 0; i < vectors.n; i++) {
+        const struct vector *v = &vectors.at[i];
+        for (size_t k = 0; k < way_count && v->input_len <= MOST_SEED; k++) {
+            char name[128];
+            size_t n = from_hex(ways[k].setup, v->max_frame, input);
+            size_t program = from_hex(ways[k].program, 0, input + n + 1);
+            input[n] = (uint8_t)program;
+            n += 1 + program;
+            memcpy(input + n, v->input, v->input_len);
+            snprintf(name, sizeof name, "%s-%zu", v->name, k);
+            seed(ctx, name, input, n + v->input_len);
+        }
+    }
+    vectors_free(&vectors);
+}
+
+static void inputs(const char *const *list, size_t count, seed_fn *seed, void *ctx)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint8_t input[200];
+        char name[32];
+        snprintf(name, sizeof name, "input-%zu", i);
+        seed(ctx, name, input, from_hex(list[i], 0, input));
+    }
+}
+
+static void words(seed_fn *seed, void *ctx)
+{
+    struct word_cases cases;
+    word_cases_load(&cases, FRAMED_VECTORS "/words.txt");
+    for (size_t i = 0; i < cases.n; i++) {
+        uint8_t input[16];
+        char name[32];
+        size_t n = from_hex("....0000", cases.at[i].max_frame, input);
+        memcpy(input + n, cases.at[i].word, 4);
+        snprintf(name, sizeof name, "word-%zu", i);
+        seed(ctx, name, input, n + 4);
+    }
+    word_cases_free(&cases);
+}
+
+/* Every operation of the writer behind every other. */
+static void operations(seed_fn *seed, void *ctx)
+{
+    for (unsigned i = 0; i < 81; i++) {
+        const uint8_t input[] = {(uint8_t)(i / 9), 40,  0, 0, (uint8_t)(i % 9), 214, 0, 1,
+                                 (uint8_t)(i / 9), 250, 1, 6, (uint8_t)(i % 9), 3,   0, 2};
+        char name[32];
+        snprintf(name, sizeof name, "operations-%u", i);
+        seed(ctx, name, input, sizeof input);
+    }
+}
+
+static void record(seed_fn *seed, void *ctx)
+{
+    for (unsigned setup = 32; setup < 40; setup++) {
+        uint8_t input[300] = {(uint8_t)setup};
+        size_t n = 8;
+        input[n++] = 1;
+        input[n++] = setup % 2 ? 1 : 255;
+        n += from_hex(a_record, 0, input + n);
+        char name[32];
+        snprintf(name, sizeof name, "record-%u", setup);
+        seed(ctx, name, input, n);
+    }
+}
+
+/* The examples of the option table, as arguments. */
+static void command_lines(seed_fn *seed, void *ctx)
+{
+    for (size_t i = 0; i < CLI_COMMANDS; i++) {
+        const char *line = framed_command_table[i].examples;
+        for (unsigned k = 0; *line != '\0'; k++) {
+            char input[160], name[64];
+            size_t n = 1, len = strcspn(line, "\n");
+            const char *comment = strstr(line, "  ");
+            if (comment == NULL || comment > line + len) comment = line + len;
+            const char *from = strstr(line, "framed ") + 7; /* behind "framed serve" */
+            from += strcspn(from, " \n");
+            input[0] = (char)i;
+            for (const char *c = from < comment ? from + 1 : comment; c < comment && n < sizeof input; c++)
+                input[n++] = *c == ' ' ? '\0' : *c;
+            snprintf(name, sizeof name, "%s-%u", framed_command_table[i].name, k);
+            seed(ctx, name, (const uint8_t *)input, n);
+            line += len + (line[len] == '\n');
+        }
+    }
+}
+
+/* Each option of each command at both ends of its range, and one step too far. */
+static void ranges(seed_fn *seed, void *ctx)
+{
+    for (size_t i = 0; i < CLI_OPTIONS; i++) {
+        const struct cli_option *o = &framed_option_table[i];
+        bool is_number = o->kind == CLI_SIZE || o->kind == CLI_COUNT || o->kind == CLI_DURATION;
+        const uint64_t numbers[] = {o->least, o->least - 1, o->most, o->most + 1};
+        for (size_t k = 0; is_number && k < 4; k++) {
+            char input[100], name[64];
+            size_t command = 0;
+            while ((o->commands & 1u << command) == 0) command++;
+            input[0] = (char)command;
+            int n = snprintf(input + 1, sizeof input - 1, "--%s=%llu%s", o->name, (unsigned long long)numbers[k],
+                             o->kind == CLI_DURATION ? "ms" : "");
+            snprintf(name, sizeof name, "%s-%zu", o->name, k);
+            seed(ctx, name, (const uint8_t *)input, 1 + (size_t)n);
+        }
+    }
+}
+
+#define COUNT(list) (sizeof(list) / sizeof *(list))
+
+void fuzz_seeds(const char *harness, seed_fn *seed, void *ctx)
+{
+    if (strcmp(harness, "reader") == 0) {
+        streams(reader_ways, COUNT(reader_ways), seed, ctx);
+        words(seed, ctx);
+    }
+    if (strcmp(harness, "writer") == 0) operations(seed, ctx);
+    if (strcmp(harness, "server") == 0) {
+        streams(server_ways, COUNT(server_ways), seed, ctx);
+        inputs(server_inputs, COUNT(server_inputs), seed, ctx);
+    }
+    if (strcmp(harness, "client") == 0) {
+        streams(client_ways, COUNT(client_ways), seed, ctx);
+        inputs(client_inputs, COUNT(client_inputs), seed, ctx);
+    }
+    if (strcmp(harness, "options") == 0) {
+        command_lines(seed, ctx);
+        ranges(seed, ctx);
+    }
+    if (strcmp(harness, "inspect") == 0) {
+        streams(inspect_ways, COUNT(inspect_ways), seed, ctx);
+        record(seed, ctx);
+    }
+}
