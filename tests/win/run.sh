@@ -1,67 +1,79 @@
-#!/bin/sh
-# run.sh [BUILD]: builds the library for Windows with MinGW-w64 and runs tests/unit/test_os.c and tests/win/echo.c under Wine.
-# As root it installs what is missing through apt-get; else it names it and fails. BUILD, from the root of
-# the tree, is build/windows unless given.
-set -eu
+#!/bin/bash
+# make test-windows: the tests that make windows has built, and the tool tests, under Wine; ends with "N passed, N failed".
+# Everything of Wine's lies in a scratch folder and goes away again with all its processes. RUN_ONLY=c or RUN_ONLY=tool: only
+# these. Which C tests are left out is said in tests.mk, which tool tests in tool.py.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+native=$(realpath "${BUILD:-build}")
+build=$native/windows
+python=${PYTHON:-python3}
+log=$build/log
+passed=0
+failed=0
+mkdir -p "$log"
 
-cd "$(dirname "$0")/../.."
-build=${1:-build/windows}
 PATH="$PATH:/usr/lib/wine" # where Debian keeps wine64 and wineserver
+tests/deps.sh wine64=wine64 python3 || exit 1
 
-missing() {
-    packages=
-    command -v x86_64-w64-mingw32-gcc >/dev/null || packages="gcc-mingw-w64-x86-64-win32"
-    command -v wine64 >/dev/null && command -v wineserver >/dev/null || packages="$packages wine64"
-    [ -n "$packages" ]
-}
-
-if missing && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    export DEBIAN_FRONTEND=noninteractive
-    { apt-get update -q && apt-get install -qy --no-install-recommends $packages; } >&2 || true
-fi
-if missing; then
-    echo "tests/win/run.sh: missing, install it first: $packages" >&2
-    exit 1
-fi
-
-flags="-std=c11 -O2 -g -static -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Werror"
-paths="-Iinclude -Iproto -Isrc -Isrc/os"
-mkdir -p "$build"
-
-# compile PROGRAM SOURCES AND FLAGS...
-compile() {
-    program=$build/$1.exe
-    shift
-    x86_64-w64-mingw32-gcc $flags $paths "$@" -o "$program" -lws2_32 -lbcrypt
-}
-compile test_os -Itests/win/cmocka tests/unit/test_os.c src/os/os_win.c
-compile echo proto/*.c src/*.c src/os/os_win.c tests/win/echo.c
-
-# Wine's idea of a Windows, 700 MB of it, in a folder of its own that goes away again with all its processes.
 scratch=$(mktemp -d)
-export TMPDIR="$scratch" WINEPREFIX="$scratch/prefix" WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml="
+export WINEPREFIX="$scratch/prefix" WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml=,winemenubuilder.exe="
 clean_up() {
-    wineserver -k >/dev/null 2>&1 || true
-    timeout 30 wineserver -w >/dev/null 2>&1 || true
+    wineserver -k >/dev/null 2>&1
+    timeout 30 wineserver -w >/dev/null 2>&1
     rm -rf "$scratch"
 }
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
+mkdir "$WINEPREFIX"
 timeout -k 5 180 wine64 wineboot -i >/dev/null 2>&1 || {
     echo "tests/win/run.sh: Wine could not make its prefix" >&2
     exit 1
 }
+# Keeps Wine's services up: else the first program of each test would start them, and they keep its pipes.
+timeout 3600 wine64 "$build/framed.exe" serve 127.0.0.1:0 </dev/null >/dev/null 2>&1 &
 
-# The last line counts as well as the status: Wine lets some crashed programs end with 0.
-failed=0
-for program in test_os echo; do
-    status=0
-    timeout -k 5 180 wine64 "$build/$program.exe" </dev/null >"$scratch/output" || status=$?
-    tr -d '\r' <"$scratch/output"
-    if [ "$status" != 0 ] || ! tail -n 1 "$scratch/output" | grep -q ' passed, 0 failed'; then
-        echo "tests/win/run.sh: $program.exe failed, its status was $status" >&2
-        failed=1
+# What the tool tests run as FRAMED.
+cat >"$scratch/framed" <<EOF
+#!/bin/sh
+exec wine64 "$build/framed.exe" "\$@"
+EOF
+chmod +x "$scratch/framed"
+
+# NAME STATUS PASSED FAILED: a program that died, or ran nothing, has failed whatever it printed.
+report() {
+    local failures=$4
+    if [ "$2" -ne 0 ] && [ "$4" -eq 0 ] || [ $(($3 + $4)) -eq 0 ]; then failures=$(($4 + 1)); fi
+    passed=$((passed + $3))
+    failed=$((failed + failures))
+    printf '%-28s %4d passed' "$1" "$3"
+    if [ "$failures" -gt 0 ]; then
+        printf ', %d FAILED (status %d)\n' "$failures" "$2"
+        tail -n 60 "$log/$1"
+    else
+        printf '\n'
     fi
-done
-exit "$failed"
+}
+
+c_test() {
+    timeout -k 5 180 wine64 "$1" </dev/null >"$log/$2" 2>&1
+    report "$2" $? "$(grep -c '^\[       OK \]' "$log/$2")" "$(grep -c '^\[  FAILED  \] [a-z]' "$log/$2")"
+}
+
+tool_test() {
+    NATIVE="$native" WINDOWS="$build" FRAMED="$scratch/framed" timeout -k 5 300 "$python" -B tests/win/tool.py "$1" >"$log/$1" 2>&1
+    local status=$? ran bad
+    ran=$(sed -n 's/^Ran \([0-9]*\) tests\{0,1\} in.*/\1/p' "$log/$1")
+    bad=$(sed -n 's/^FAILED (\(.*\))/\1/p' "$log/$1" | grep -oE '(failures|errors)=[0-9]+' | awk -F= '{n += $2} END {print n + 0}')
+    report "$1" $status $((${ran:-0} - bad)) "$bad"
+}
+
+if [ "${RUN_ONLY:-}" != tool ]; then
+    for program in "$build"/tests/test_*.exe; do c_test "$program" "$(basename "$program" .exe)"; done
+fi
+if [ "${RUN_ONLY:-}" != c ]; then
+    for module in ${MODULES:-test_windows test_call test_serve test_ping test_inspect test_tap}; do tool_test "$module"; done
+fi
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
