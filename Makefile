@@ -1,5 +1,5 @@
 # GNU Makefile of framed. `make help` lists the targets.
-# Honoured: CC AR CFLAGS CPPFLAGS LDFLAGS PREFIX LIBDIR INCLUDEDIR BINDIR DESTDIR BUILD WERROR=1
+# Honoured: CC AR CFLAGS CPPFLAGS LDFLAGS PREFIX LIBDIR INCLUDEDIR BINDIR MANDIR DESTDIR BUILD WERROR=1
 
 CC      ?= cc
 AR      ?= ar
@@ -8,6 +8,7 @@ PREFIX  ?= /usr/local
 BINDIR  ?= $(PREFIX)/bin
 LIBDIR  ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
+MANDIR  ?= $(PREFIX)/share/man
 BUILD   ?= build
 PYTHON  ?= python3
 
@@ -15,7 +16,25 @@ VERSION := $(shell sed -n 's/^\#define FRAMED_VERSION  *"\(.*\)"/\1/p' include/f
 SOMAJOR := 0
 SONAME  := libframed.so.$(SOMAJOR)
 
+# What differs on Windows; `make windows` sets TARGET.
+ifeq ($(TARGET),windows)
+SYSTEM := win
+EXE    := .exe
+SHARED := $(BUILD)/libframed.dll
+override LDFLAGS += -static
+ENTRY  := -municode
+LIBS   := -lws2_32 -lbcrypt -lntdll
+CMOCKA := $(BUILD)/cmocka/cmocka.o
+else
+SYSTEM := posix
+SHARED := $(BUILD)/$(SONAME) $(BUILD)/libframed.so
+CMOCKA := -lcmocka
+endif
+
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wvla
+ifeq ($(TARGET),windows)
+WARN += -Wno-format # it takes our functions like printf for Microsoft's, without %zu; the native build checks the same calls
+endif
 ifeq ($(WERROR),1)
 WARN += -Werror
 endif
@@ -25,8 +44,8 @@ LINK    = $(CC) -pthread $(CFLAGS) $(LDFLAGS)
 
 PROTO := $(wildcard proto/*.c)
 SRC   := $(wildcard src/*.c)
-OS    := $(wildcard src/os/os_posix*.c)
-CLI   := $(filter-out src/cli/host_win.c,$(wildcard src/cli/*.c))
+OS    := $(wildcard src/os/os_$(SYSTEM)*.c)
+CLI   := $(filter-out src/cli/host_%.c,$(wildcard src/cli/*.c)) $(wildcard src/cli/host_$(SYSTEM)*.c)
 BENCH := $(filter-out bench/load.c,$(wildcard bench/*.c))
 UNIT  := $(wildcard tests/unit/test_*.c)
 SIM   := $(wildcard tests/sim/test_*.c)
@@ -37,16 +56,19 @@ LIB_OBJ := $(call obj,$(PROTO) $(SRC) $(OS))
 PIC_OBJ := $(patsubst %.c,$(BUILD)/pic/%.o,$(PROTO) $(SRC) $(OS))
 CLI_OBJ := $(call obj,$(CLI))
 # What the unit tests see of the tool: everything but its main and what acts.
-CLI_UNIT := $(call obj,$(filter src/cli/options.c src/cli/output.c src/cli/input.c,$(CLI)))
-TESTS   := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT)) $(patsubst tests/sim/%.c,$(BUILD)/tests/%,$(SIM))
+CLI_UNIT := $(call obj,$(filter src/cli/options.c src/cli/option_table.c src/cli/output.c src/cli/histogram.c src/cli/input.c src/cli/inspect%.c src/cli/record.c src/cli/replay.c,$(CLI)))
+ifeq ($(TARGET),windows)
+include tests/win/tests.mk
+endif
+TESTS   := $(patsubst %.c,$(BUILD)/tests/%$(EXE),$(notdir $(UNIT) $(SIM)))
 SLOW    := $(BUILD)/tests/words
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH))
 
-.PHONY: all test demo check layers bench install uninstall clean format lint help test-deps tests fuzz
+.PHONY: all test windows test-windows demo check layers bench install uninstall clean format lint help test-deps tests fuzz
 .DEFAULT_GOAL := all
 .SECONDARY:
 
-all: $(BUILD)/framed $(BUILD)/libframed.a $(BUILD)/$(SONAME) $(BUILD)/libframed.so
+all: $(BUILD)/framed$(EXE) $(BUILD)/libframed.a $(SHARED)
 
 help:
 	@echo 'make           build/framed, build/libframed.a, build/$(SONAME)'
@@ -54,6 +76,8 @@ help:
 	@echo 'make test      all quick tests; installs what they need, or says what is missing'
 	@echo 'make check     the slow ones: sanitizers, layers, format, lint, exhaustive, instruction counts, Wine'
 	@echo 'make layers    proves that proto/ computes and only src/os acts'
+	@echo 'make windows   build/windows/framed.exe and the rest, with MinGW-w64; make test-windows tests it under Wine'
+	@echo 'make fuzz      SECONDS=60 of libFuzzer and AFL++ in all; make fuzz-cover: what the inputs kept in fuzz/corpus reach'
 	@echo 'make bench     speed and memory, as ratios against a bare echo in the same run'
 	@echo 'make install   PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make format    clang-format over everything      make clean'
@@ -96,18 +120,25 @@ $(BUILD)/$(SONAME): $(PIC_OBJ)
 $(BUILD)/libframed.so: $(BUILD)/$(SONAME)
 	ln -sf $(SONAME) $@
 
-$(BUILD)/framed: $(CLI_OBJ) $(BUILD)/libframed.a
-	$(call SAY,LD )$(LINK) -o $@ $^
+$(BUILD)/libframed.dll: $(LIB_OBJ) $(BUILD)/framed.def
+	$(call SAY,LD )$(LINK) -shared -Wl,--out-implib,$@.a -o $@ $^ $(LIBS)
+
+# What the public headers declare, and nothing else, as `visibility` does elsewhere.
+$(BUILD)/framed.def: $(wildcard include/framed/*.h)
+	@(echo EXPORTS; sed -n 's/^FRAMED_API.*[ *]\(framed_[a-z0-9_]*\)(.*/\1/p' $^) > $@
+
+$(BUILD)/framed$(EXE): $(CLI_OBJ) $(BUILD)/libframed.a
+	$(call SAY,LD )$(LINK) $(ENTRY) -o $@ $^ $(LIBS)
 
 # ---- tests ----
 
-$(BUILD)/tests/test_sim%: $(BUILD)/obj/tests/sim/test_sim%.o $(call obj,$(SUPPORT) tests/support/sim.c $(PROTO) $(SRC))
+$(BUILD)/tests/test_sim%$(EXE): $(BUILD)/obj/tests/sim/test_sim%.o $(call obj,$(SUPPORT) tests/support/sim.c $(PROTO) $(SRC))
 	@mkdir -p $(@D)
-	$(call SAY,LD )$(LINK) -o $@ $^ -lcmocka
+	$(call SAY,LD )$(LINK) -o $@ $^ $(CMOCKA) $(LIBS)
 
-$(BUILD)/tests/test_%: $(BUILD)/obj/tests/unit/test_%.o $(call obj,$(SUPPORT)) $(LIB_OBJ) $(CLI_UNIT)
+$(BUILD)/tests/test_%$(EXE): $(BUILD)/obj/tests/unit/test_%.o $(call obj,$(SUPPORT)) $(LIB_OBJ) $(CLI_UNIT)
 	@mkdir -p $(@D)
-	$(call SAY,LD )$(LINK) -o $@ $^ -lcmocka
+	$(call SAY,LD )$(LINK) -o $@ $^ $(CMOCKA) $(LIBS)
 
 $(BUILD)/tests/words: $(BUILD)/obj/tests/unit/words.o $(call obj,$(PROTO))
 	@mkdir -p $(@D)
@@ -116,11 +147,24 @@ $(BUILD)/tests/words: $(BUILD)/obj/tests/unit/words.o $(call obj,$(PROTO))
 tests: $(TESTS)
 
 test-deps:
-	@tests/deps.sh libcmocka-dev:cmocka.h python3
+	@tests/deps.sh libcmocka-dev:cmocka.h python3 mandoc=mandoc
 
 test: test-deps
 	@$(MAKE) --no-print-directory all tests
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh
+
+# ---- Windows: cross-built with MinGW-w64, tested under Wine ----
+
+MINGW   := x86_64-w64-mingw32-
+WINDOWS := TARGET=windows BUILD=$(BUILD)/windows CC=$(MINGW)gcc AR=$(MINGW)ar
+
+windows:
+	@tests/deps.sh gcc-mingw-w64-x86-64-win32=$(MINGW)gcc
+	@tests/win/cmocka.sh $(BUILD)/windows/cmocka $(MINGW)gcc
+	@$(MAKE) --no-print-directory $(WINDOWS) all tests
+
+test-windows: all windows
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/win/run.sh
 
 demo: $(BUILD)/framed $(BUILD)/bench/loadgen
 	@BUILD=$(BUILD) tests/demo.sh
@@ -130,6 +174,8 @@ check:
 
 layers: all
 	@BUILD=$(BUILD) CC='$(CC)' AR='$(AR)' tests/layers.sh
+
+include fuzz/fuzz.mk
 
 # ---- bench ----
 
@@ -153,6 +199,9 @@ $(BUILD)/framed.pc: packaging/framed.pc.in FORCE
 	sed -e 's|@VERSION@|$(VERSION)|' -e 's|@UP@|$(PC_UP)|' -e 's|@LIBDIR@|$(patsubst $(PREFIX)/%,%,$(LIBDIR))|' \
 	    -e 's|@INCLUDEDIR@|$(patsubst $(PREFIX)/%,%,$(INCLUDEDIR))|' $< > $@
 
+# SHELL:WHERE, below share. The built tool prints them: not where it was built for another machine.
+COMPLETIONS := bash:bash-completion/completions/framed zsh:zsh/site-functions/_framed fish:fish/vendor_completions.d/framed.fish
+
 install: all $(BUILD)/framed.pc
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)/framed
 	install -m 755 $(BUILD)/framed $(DESTDIR)$(BINDIR)/framed
@@ -161,8 +210,17 @@ install: all $(BUILD)/framed.pc
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libframed.so
 	install -m 644 include/framed/*.h $(DESTDIR)$(INCLUDEDIR)/framed/
 	install -m 644 $(BUILD)/framed.pc $(DESTDIR)$(LIBDIR)/pkgconfig/framed.pc
+	for n in 1 3 7; do install -d $(DESTDIR)$(MANDIR)/man$$n && install -m 644 docs/framed.$$n $(DESTDIR)$(MANDIR)/man$$n/ || exit 1; done
+	@if ! $(BUILD)/framed version > /dev/null 2>&1; then echo 'no completions: $(BUILD)/framed does not run here'; exit 0; fi; \
+	for c in $(COMPLETIONS); do \
+	    install -d "$(DESTDIR)$(PREFIX)/share/$$(dirname $${c#*:})" && \
+	    $(BUILD)/framed completion $${c%%:*} > "$(DESTDIR)$(PREFIX)/share/$${c#*:}" && \
+	    chmod 644 "$(DESTDIR)$(PREFIX)/share/$${c#*:}" || exit 1; \
+	done
 
 uninstall:
+	rm -f $(foreach n,1 3 7,$(DESTDIR)$(MANDIR)/man$(n)/framed.$(n))
+	rm -f $(foreach c,$(COMPLETIONS),$(DESTDIR)$(PREFIX)/share/$(lastword $(subst :, ,$(c))))
 	rm -f $(DESTDIR)$(BINDIR)/framed $(DESTDIR)$(LIBDIR)/libframed.a $(DESTDIR)$(LIBDIR)/$(SONAME) $(DESTDIR)$(LIBDIR)/libframed.so
 	rm -f $(DESTDIR)$(LIBDIR)/pkgconfig/framed.pc
 	rm -rf $(DESTDIR)$(INCLUDEDIR)/framed

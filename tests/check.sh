@@ -5,39 +5,35 @@ set -u
 build=${BUILD:-build}
 log=$build/check
 mkdir -p "$log"
-passed=0
-failed=0
 jobs=$(nproc 2>/dev/null || echo 2)
 sanitize='-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all'
 
 stage() {
-    local name=$1 began=$SECONDS
-    shift
+    local name=$1 began=$SECONDS verdict=ok
     if [ -n "${ONLY:-}" ] && ! grep -qw -- "$name" <<<"$ONLY"; then return; fi
-    if "$@" >"$log/$name.log" 2>&1; then
-        passed=$((passed + 1))
+    "stage_$name" >"$log/$name.log" 2>&1 || verdict=FAILED
+    echo "$verdict" >"$log/$name.verdict"
+    if [ $verdict = ok ]; then
         printf 'ok      %-10s %4d s  %s\n' "$name" $((SECONDS - began)) "$(tail -n 1 "$log/$name.log")"
     else
-        failed=$((failed + 1))
-        printf 'FAILED  %-10s %4d s  %s\n' "$name" $((SECONDS - began)) "$log/$name.log:"
-        tail -n 80 "$log/$name.log"
+        printf 'FAILED  %-10s %4d s  %s\n%s\n' "$name" $((SECONDS - began)) "$log/$name.log:" "$(tail -n 80 "$log/$name.log")"
     fi
 }
 
 # Everything again with another compiler, every warning an error.
-clang_build() {
+stage_clang() {
     tests/deps.sh clang=clang || return 1
     make -j"$jobs" BUILD="$build/clang" CC=clang WERROR=1 all tests && make -j"$jobs" BUILD="$build/gcc" CC=gcc WERROR=1 all tests &&
         BUILD=$build/clang tests/run.sh
 }
 
-asan() {
+stage_asan() {
     make -j"$jobs" BUILD="$build/asan" CC=gcc CFLAGS="$sanitize -fsanitize=address,undefined" all tests &&
         BUILD=$build/asan ASAN_OPTIONS=detect_stack_use_after_return=1 RUN_WITHOUT=test_memory tests/run.sh # it brings an allocator of its own
 }
 
 # Where threads are: the server's inbox, and what other threads may do.
-tsan() {
+stage_tsan() {
     make -j"$jobs" BUILD="$build/tsan" CC=gcc CFLAGS="$sanitize -fsanitize=thread" all tests || return 1
     rm -rf "$build/tsan/some"
     mkdir -p "$build/tsan/some/tests"
@@ -46,20 +42,20 @@ tsan() {
 }
 
 # The tool once more, waiting with poll instead of epoll.
-poll_way() {
+stage_poll() {
     make -j"$jobs" BUILD="$build" all && FRAMED_SERVE_OPTIONS='--wait poll' RUN_ONLY=tool BUILD=$build tests/run.sh
 }
 
-layers() {
+stage_layers() {
     tests/deps.sh g++=c++ && make BUILD="$build" layers
 }
 
-format() {
+stage_format() {
     tests/deps.sh clang-format=clang-format || return 1
     clang-format --dry-run -Werror $(git ls-files '*.c' '*.h') && echo "format: $(git ls-files '*.c' '*.h' | wc -l) files"
 }
 
-lint() {
+stage_lint() {
     tests/deps.sh cppcheck=cppcheck clang-tidy=clang-tidy || return 1
     cppcheck --quiet --std=c11 --enable=warning,portability,performance --inline-suppr --error-exitcode=1 \
         --suppress=missingIncludeSystem -Iinclude -Iproto -Isrc -Isrc/os proto src -i src/os/os_win.c || return 1
@@ -70,32 +66,54 @@ lint() {
 }
 
 # Every one of the 2^32 length words; every vector, also the large ones, cut at every point.
-words() {
+stage_words() {
     make -j"$jobs" BUILD="$build" "$build/tests/words" "$build/tests/test_vectors" || return 1
     FRAMED_EVERY_CUT=1 "$build/tests/test_vectors" || return 1
     "$build/tests/words"
 }
 
 # Byte by byte costs as much a byte for 16 MiB as for 1 KiB: instructions counted.
-linear() {
+stage_linear() {
     tests/deps.sh valgrind=valgrind && BUILD=$build tests/linear.sh
 }
 
-wine() {
-    tests/win/run.sh "$build/windows"
+# The library, the tool and their tests on Windows, as Wine has it.
+stage_windows() {
+    make -j"$jobs" BUILD="$build" test-windows
 }
 
-stage clang clang_build
-stage asan asan
-stage tsan tsan
-stage poll poll_way
-stage layers layers
-stage format format
-stage lint lint
-stage words words
-stage count tests/count/count.sh
-stage linear linear
-stage wine wine
+# Every harness under libFuzzer and AFL++; then that the kept inputs reach every branch of scan, reader and writer.
+stage_fuzz() {
+    make -j"$jobs" BUILD="$build" fuzz SECONDS="${FUZZ_SECONDS:-60}" && make -j"$jobs" BUILD="$build" fuzz-cover
+}
 
+# Erlang's and Twisted's own implementations, both ways round.
+stage_peers() {
+    make -j"$jobs" BUILD="$build" all && BUILD=$build tests/peers/run.sh
+}
+
+# The completion scripts, in the shells they are for.
+stage_shells() {
+    make -j"$jobs" BUILD="$build" all && BUILD=$build tests/completions.sh
+}
+
+# Instructions per message against the recorded figures.
+stage_count() {
+    BUILD=$build tests/count/count.sh
+}
+
+lane() {
+    for name in "$@"; do stage "$name"; done
+}
+
+# Two at a time, since most of them use one core: the long ones first. What both need is built before.
+rm -f "$log"/*.verdict
+make -j"$jobs" BUILD="$build" all tests >"$log/build.log" 2>&1 || tail -n 40 "$log/build.log"
+lane words windows fuzz lint linear count &
+lane clang asan tsan poll peers layers format shells
+wait
+
+passed=$(cat "$log"/*.verdict 2>/dev/null | grep -c '^ok$')
+failed=$(cat "$log"/*.verdict 2>/dev/null | grep -c '^FAILED$')
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

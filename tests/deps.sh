@@ -26,7 +26,8 @@ if [ "$(id -u)" -ne 0 ]; then root='sudo -n'; fi
 if command -v apt-get >/dev/null 2>&1 && $root true >/dev/null 2>&1; then
     log=$(mktemp)
     # shellcheck disable=SC2086
-    { $root apt-get update && $root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages; } >"$log" 2>&1 ||
+    # One at a time: apt's own lock does not wait.
+    { $root flock /var/lib/dpkg sh -c "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages"; } >"$log" 2>&1 ||
         tail -n 3 "$log" >&2
     rm -f "$log"
     hash -r
