@@ -159,8 +159,7 @@ enum framed_status framed_reader_park(struct framed_reader *r)
         return FRAMED_OK;
     }
     if (r->holds == WHOLE) release_own(r);
-    if (left > r->own_cap - r->own_len) {
-        if (left > UINT32_MAX - r->own_len) return fail(r, FRAMED_NOMEM);
+    if (left > r->own_cap - r->own_len) { /* each is at most 2^31-1: LOAN_MOST, FRAMED_FRAME_MOST */
         enum framed_status st = resize_own(r, r->own_len + left);
         if (st != FRAMED_OK) return fail(r, st);
     }

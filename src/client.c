@@ -602,6 +602,7 @@ static enum framed_status send_when_room(struct framed_client *c, struct framed_
         if (st != FRAMED_OK) return st;
         release_given(c);
         if (c->conn_live) framed_conn_resume(&c->conn);
+        if (left_of(c, p) == 0) return FRAMED_FULL;
         st = wait_for_room(c, p);
         if (st != FRAMED_OK) return st;
         st = may_send(c, frame);
@@ -629,7 +630,6 @@ enum framed_status framed_client_recv(struct framed_client *c, uint32_t wait_ms,
     for (;;) {
         struct framed_event event;
         enum framed_status st = framed_client_next(c, left32(c, p), &event);
-        if (st == FRAMED_MORE) return FRAMED_TIMEOUT;
         if (st != FRAMED_OK) return st;
         if (event.kind == FRAMED_EVENT_ENDED) return event.status;
         if (event.kind != FRAMED_EVENT_MESSAGE) continue;

@@ -267,15 +267,15 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_client_next(struct framed_c
                                                                  struct framed_event *event);
 
 /*
- * Under FRAMED_REPLIES_NONE: sends one frame (copied), waiting at most timeout_ms for room. FRAMED_FULL: a frame has come
- * and must be taken with framed_client_recv first, else two ends that only write would wait for each other for ever.
- * FRAMED_OK means taken over, not received. Otherwise as framed_client_start.
+ * Under FRAMED_REPLIES_NONE: sends one frame (copied), waiting at most timeout_ms for room. FRAMED_FULL: there was none; or,
+ * before that, a frame has come and must be taken with framed_client_recv first, else two ends that only write would wait for
+ * each other for ever. FRAMED_OK means taken over, not received. Otherwise as framed_client_start.
  */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_client_send(struct framed_client *client, struct framed_bytes frame,
                                                                  uint32_t timeout_ms);
 
-/* Under FRAMED_REPLIES_NONE: the next frame, borrowed until the next call on the client. FRAMED_TIMEOUT: none within wait_ms.
- * FRAMED_CLOSED: the peer finished cleanly. Otherwise the status the connection ended with. */
+/* Under FRAMED_REPLIES_NONE: the next frame, borrowed until the next call on the client. FRAMED_MORE: none within wait_ms
+ * (or framed_client_wake). FRAMED_CLOSED: the peer finished cleanly. Otherwise the status the connection ended with. */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_client_recv(struct framed_client *client, uint32_t wait_ms,
                                                                  struct framed_bytes *frame);
 

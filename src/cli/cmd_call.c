@@ -293,10 +293,7 @@ static bool take_events(struct call *c)
 /* FRAMED_FULL: not now. */
 static enum framed_status send_message(struct call *c)
 {
-    if (c->manner != ONE_REPLY_EACH) {
-        enum framed_status st = framed_client_send(c->client, c->message, 0);
-        return st == FRAMED_TIMEOUT || st == FRAMED_MORE ? FRAMED_FULL : st;
-    }
+    if (c->manner != ONE_REPLY_EACH) return framed_client_send(c->client, c->message, 0);
     if (c->in_flight == c->pipeline) return FRAMED_FULL;
     struct flight *flight = &c->flights[(c->first + c->in_flight) % c->pipeline];
     flight->seq = c->taken;
