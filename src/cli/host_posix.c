@@ -4,8 +4,8 @@
  * Invariants: a signal handler does only what signal-safety(7) allows, and keeps errno; standard streams keep their flags.
  */
 #define _POSIX_C_SOURCE 200809L
-#include "host.h"
 #include "host_posix.h"
+#include "host.h"
 #include "os.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -181,7 +181,10 @@ void framed_host_say(const char *format, ...)
     int n = vsnprintf(line + used, room, format, args);
     va_end(args);
     if (n < 0) return;
-    used += (size_t)n < room ? (size_t)n : room - 1;
+    size_t end = used + ((size_t)n < room ? (size_t)n : room - 1);
+    for (; used < end;
+         used++) /* some of it may be somebody else's text: a line stays a line, and no terminal is told anything */
+        if ((unsigned char)line[used] < 0x20 || line[used] == 0x7f) line[used] = '?';
     line[used++] = '\n';
     enum framed_status st = write_all(STDERR_FILENO, (const uint8_t *)line, used);
     (void)st; /* there is nowhere left to tell it */

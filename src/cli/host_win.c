@@ -167,7 +167,10 @@ void framed_host_say(const char *format, ...)
     int n = vsnprintf(line + used, room, format, args);
     va_end(args);
     if (n < 0) return;
-    used += (size_t)n < room ? (size_t)n : room - 1;
+    size_t end = used + ((size_t)n < room ? (size_t)n : room - 1);
+    for (; used < end;
+         used++) /* some of it may be somebody else's text: a line stays a line, and no terminal is told anything */
+        if ((unsigned char)line[used] < 0x20 || line[used] == 0x7f) line[used] = '?';
     line[used++] = '\n';
     enum framed_status st = write_all(framed_host_standard(STD_ERROR_HANDLE), (const uint8_t *)line, used);
     (void)st; /* there is nowhere left to tell it */

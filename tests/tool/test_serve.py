@@ -410,6 +410,12 @@ class Usage(ToolTest):
         self.assert_code(self.run_tool("srve"), 2, "srve", "did you mean serve")
         self.assert_code(self.run_tool("version", "x"), 2, "x", "too many")
 
+    def test_what_is_said_is_one_line_and_tells_the_terminal_nothing(self):
+        for args in (("serve", "--max-frame=a\nb\x1b[31mX"), ("se\x07rve\n",), ("call", "not\r\nan\x7faddress")):
+            done = self.run_tool(*args)
+            self.assertRegex(done.stderr, r"\Aframed: [^\x00-\x1f\x7f]+\n\Z")
+            self.assertIn("?", done.stderr)
+
     def test_version(self):
         for args in (("version",), ("--version",)):
             done = self.run_tool(*args)
