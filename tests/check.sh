@@ -6,6 +6,7 @@ build=${BUILD:-build}
 log=$build/check
 mkdir -p "$log"
 jobs=$(nproc 2>/dev/null || echo 2)
+export MAKEFLAGS="${MAKEFLAGS:-} --no-print-directory"
 sanitize='-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all'
 
 stage() {
