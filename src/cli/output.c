@@ -151,12 +151,17 @@ void framed_output_escaped(struct cli_output *out, struct framed_bytes bytes)
     for (size_t i = 0; i < bytes.len;) i += put_character(out, bytes.at + i, bytes.len - i);
 }
 
+static bool has_short_escape(uint8_t byte)
+{
+    return byte == '\n' || byte == '\r' || byte == '\t';
+}
+
 /* How wide put_character makes it; every character counts as one. */
 static size_t width_of(const uint8_t *at, size_t n)
 {
     size_t len = framed_utf8_sequence(at, n);
     if (len == 0) return 4;
-    if (is_control(at, len)) return len == 2 || memchr("\n\r\t", at[0], 3) == NULL ? 4 * len : 2;
+    if (is_control(at, len)) return has_short_escape(at[0]) ? 2 : 4 * len;
     return at[0] == '\\' || at[0] == '"' ? 2 : 1;
 }
 

@@ -121,9 +121,10 @@ static const char *misfit(const struct replay *r, const struct replay_conn *at, 
 
 static enum framed_status apply(struct replay *r, struct replay_conn *at, const struct record_entry *entry)
 {
-    struct inspect_stream *stream = at != NULL ? &at->conn->way[entry->way] : NULL;
+    if (at == NULL) return open_conn(r, entry);
+    struct inspect_stream *stream = &at->conn->way[entry->way]; /* misfit() has looked */
     switch (entry->type) {
-    case RECORD_OPENED: return open_conn(r, entry);
+    case RECORD_OPENED: break;
     case RECORD_DATA: framed_inspect_bytes(stream, entry->time_ns, entry->bytes.at, entry->bytes.len); break;
     case RECORD_LOST: framed_inspect_lost(stream, entry->time_ns, entry->lost); break;
     case RECORD_END: framed_inspect_end(stream, entry->time_ns); break;

@@ -319,7 +319,7 @@ static void record_closed(struct watch *w, struct watched *p, uint64_t now)
 {
     struct record_entry entries[5];
     size_t size = 0, n = last_entries(w, p, now, entries);
-    uint8_t last[LAST_SIZE];
+    uint8_t last[LAST_SIZE] = {0};
     for (size_t i = 0; i < n; i++) size += framed_record_write(last + size, &entries[i]);
     memcpy(framed_spool_reserved(w->record, LAST_SIZE, size), last, size);
     framed_spool_add(w->record);

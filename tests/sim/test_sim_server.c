@@ -418,7 +418,7 @@ static void deferred_call_survives_a_reset_and_its_body_stays_readable(void **st
         sim_run_ms(10000);
         assert_true(sim_peer_let_go(peer));
         assert_int_equal(framed_call_left_ms(rig.kept[0]), 0); /* whatever its deadline was: nobody waits for it */
-        assert_serves(); /* whatever memory was freed is in use again */
+        assert_serves();                                       /* whatever memory was freed is in use again */
         assert_bytes(rig.bodies[0], body, sizes[i]);
         assert_bytes(framed_call_body(rig.kept[0]), body, sizes[i]);
         assert_string_equal(framed_call_peer(rig.kept[0]), sim_peer_address(peer));

@@ -61,11 +61,13 @@ c_test() {
 }
 
 tool_test() {
-    NATIVE="$native" WINDOWS="$build" FRAMED="$scratch/framed" timeout -k 5 300 "$python" -B tests/win/tool.py "$1" >"$log/$1" 2>&1
-    local status=$? ran bad
-    ran=$(sed -n 's/^Ran \([0-9]*\) tests\{0,1\} in.*/\1/p' "$log/$1")
-    bad=$(sed -n 's/^FAILED (\(.*\))/\1/p' "$log/$1" | grep -oE '(failures|errors)=[0-9]+' | awk -F= '{n += $2} END {print n + 0}')
-    report "$1" $status $((${ran:-0} - bad)) "$bad"
+    local name=tool_$1 status ran bad
+    NATIVE="$native" WINDOWS="$build" FRAMED="$scratch/framed" \
+        timeout -k 5 300 "$python" -B tests/win/tool.py "$1" >"$log/$name" 2>&1
+    status=$?
+    ran=$(sed -n 's/^Ran \([0-9]*\) tests\{0,1\} in.*/\1/p' "$log/$name")
+    bad=$(sed -n 's/^FAILED (\(.*\))/\1/p' "$log/$name" | grep -oE '(failures|errors)=[0-9]+' | awk -F= '{n += $2} END {print n + 0}')
+    report "$name" $status $((${ran:-0} - bad)) "$bad"
 }
 
 if [ "${RUN_ONLY:-}" != tool ]; then

@@ -183,6 +183,7 @@ static void a_command_keeps_its_quotes(void **state)
     struct host_run run = part(command, "say \"one & two\"");
     framed_host_run(&run);
     assert_int_equal(run.end, HOST_EXITED);
+    assert_int_equal(run.code, 0);
     assert_output(&run, "one & two", 9);
     framed_buf_fini(&run.output, run.alloc);
 }
