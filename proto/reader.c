@@ -88,8 +88,9 @@ static enum framed_status collect(struct framed_reader *r, struct framed_bytes d
     return FRAMED_OK;
 }
 
-/* The loan is used up. What only lived as long goes with it. */
-static void end_loan(struct framed_reader *r)
+/* The loan is used up. What only lived as long goes with it. Never inlined, like take_cut: what they need of the stack is not to
+ * be paid for by those whose frames came whole. */
+__attribute__((noinline)) static void end_loan(struct framed_reader *r)
 {
     r->at = r->end = NULL;
     if (r->holds != CUT) {
@@ -104,16 +105,15 @@ static void end_loan(struct framed_reader *r)
 enum framed_status framed_reader_feed(struct framed_reader *r, uint8_t *at, size_t n)
 {
     if (r->ended != FRAMED_OK || lent(r) > 0 || n > LOAN_MOST) return FRAMED_USAGE;
-    end_loan(r); /* whoever lends again does not need what he lent before */
+    if (r->own != NULL) end_loan(r); /* whoever lends again does not need what he lent before */
     r->at = at;
     r->end = n > 0 ? at + n : at;
     return FRAMED_OK;
 }
 
-enum framed_status framed_reader_next_cut(struct framed_reader *r, struct framed_bytes *payload)
+/* The frame that ends a loan, or lies in more than one. */
+__attribute__((noinline)) static enum framed_status take_cut(struct framed_reader *r, struct framed_bytes *payload)
 {
-    if (r->ended != FRAMED_OK) return (enum framed_status)r->ended;
-    if (r->at == r->end && r->own == NULL) return FRAMED_MORE;
     struct framed_bytes view = {0};
     for (;;) {
         struct framed_bytes in = {r->at, lent(r)};
@@ -144,6 +144,13 @@ enum framed_status framed_reader_next_cut(struct framed_reader *r, struct framed
             return FRAMED_OK;
         }
     }
+}
+
+enum framed_status framed_reader_next_cut(struct framed_reader *r, struct framed_bytes *payload)
+{
+    if (r->ended != FRAMED_OK) return (enum framed_status)r->ended;
+    if (r->at == r->end && r->own == NULL) return FRAMED_MORE;
+    return take_cut(r, payload);
 }
 
 /* The symbol for those who do not compile the header's inline one. */
