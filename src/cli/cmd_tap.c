@@ -36,15 +36,11 @@ static bool is_recording(const struct command *c)
 
 /* ---- what it was told ---- */
 
-/* ":7000" is a port of this machine alone. */
 static bool read_address(const char *from, size_t n, char *to, size_t room)
 {
-    const char *host = n > 0 && from[0] == ':' ? "127.0.0.1" : "";
-    size_t before = strlen(host);
-    if (n == 0 || before + n >= room) return false;
-    memcpy(to, host, before);
-    memcpy(to + before, from, n);
-    to[before + n] = '\0';
+    if (n == 0 || n >= room) return false;
+    memcpy(to, from, n);
+    to[n] = '\0';
     return true;
 }
 

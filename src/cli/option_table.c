@@ -316,8 +316,8 @@ const struct cli_command framed_command_table[CLI_COMMANDS] = {
                      .examples = "framed inspect frames.bin                    a line per frame\n"
                                  "framed call -o framed < in | framed inspect  what came back\n"
                                  "framed inspect --stats --json frames.bin     sizes, counted\n"
-                                 "framed inspect --tap :7001=127.0.0.1:7000    watch a service\n"
-                                 "framed inspect --tap :7001=:7000 --record r  and keep it; then: inspect r",
+                                 "framed inspect --tap 127.0.0.1:7001=db:7000  watch a service\n"
+                                 "framed inspect --tap ... --record r          and keep it; then: inspect r",
                      .notes = "Without FILE, standard input is read. What --record wrote is known by its first\n"
                               "frame, and shown as it passed. A frame that is cut or too large is named with\n"
                               "its offset, nothing behind it is interpreted, and the exit code is 5. JSON shows\n"
