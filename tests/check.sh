@@ -38,7 +38,7 @@ stage_tsan() {
     make -j"$jobs" BUILD="$build/tsan" CC=gcc CFLAGS="$sanitize -fsanitize=thread" all tests || return 1
     rm -rf "$build/tsan/some"
     mkdir -p "$build/tsan/some/tests"
-    ln "$build"/tsan/tests/test_net* "$build"/tsan/tests/test_os "$build/tsan/some/tests/" || return 1
+    ln "$build"/tsan/tests/test_net* "$build"/tsan/tests/test_os* "$build/tsan/some/tests/" || return 1
     RUN_ONLY=c BUILD=$build/tsan/some TSAN_OPTIONS=halt_on_error=1 tests/run.sh
 }
 

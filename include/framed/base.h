@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-#if defined(__GNUC__) && !defined(_WIN32)
+#if defined(__ELF__) || defined(__MACH__) /* elsewhere the linker is told what to export */
 #define FRAMED_API __attribute__((visibility("default")))
 #else
 #define FRAMED_API

@@ -178,9 +178,23 @@ static void no_child_inherits_a_listener_or_what_it_accepts(void **state)
     framed_os_poller_close(p);
 }
 
+static void windows_has_no_epoll_no_unix_sockets_and_no_descriptors(void **state)
+{
+    (void)state;
+    struct os_poller *p = NULL;
+    struct os_address a;
+    struct os_socket s = {0};
+    assert_int_equal(framed_os_poller_open(&p, FRAMED_WAIT_EPOLL, framed_os_allocator()), FRAMED_UNSUPPORTED);
+    p = poller_new();
+    assert_int_equal(framed_os_address_unix("C:\\framed.sock", &a), FRAMED_UNSUPPORTED);
+    assert_int_equal(framed_os_adopt(p, &s, 3, true, &a), FRAMED_UNSUPPORTED);
+    framed_os_poller_close(p);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(windows_has_no_epoll_no_unix_sockets_and_no_descriptors),
         cmocka_unit_test(errors_have_the_statuses_that_posix_gives_them),
         cmocka_unit_test(no_error_counts_as_success),
         cmocka_unit_test(a_strangers_datagram_wakes_nobody),

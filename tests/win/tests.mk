@@ -1,8 +1,9 @@
 # Which tests are built for Windows; included by the Makefile when TARGET=windows.
 
 # Left out: test_net* speak through POSIX sockets of their own, many of them Unix sockets (test_win_echo and the tool tests
-# stand for them here); test_rigs forks, to see the guard page end a child.
-UNIT    := $(filter-out tests/unit/test_net%.c tests/unit/test_rigs.c,$(UNIT)) $(wildcard tests/win/test_*.c)
+# stand for them here); test_rigs forks, to see the guard page end a child;
+# test_os_posix says in its name why.
+UNIT    := $(filter-out tests/unit/test_net%.c tests/unit/test_rigs.c tests/unit/test_os_posix.c,$(UNIT)) $(wildcard tests/win/test_*.c)
 SUPPORT := $(filter-out tests/support/net%.c,$(SUPPORT))
 
 # What the rigs need of POSIX and MinGW has not: tests/win/posix.c, linked like cmocka. setjmp must not unwind: the simulator's

@@ -1,0 +1,382 @@
+/*
+ * test_os_posix.c: what POSIX has beyond test_os.c: signal handlers, descriptors, Unix sockets, a reset told as one.
+ * Must not know how the platform keeps it.
+ * Invariants: as in test_os.c.
+ */
+#define _GNU_SOURCE
+#include "os_rig.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static void receive_tells_a_reset(void **state)
+{
+    (void)state;
+    struct os_poller *p = poller_new();
+    struct end a, b;
+    pair(p, &a, &b);
+    send_all(p, &a, "unread", 6);
+    finish_end(p, &b);
+    assert_int_equal(framed_os_receive(&a.s, NULL, 0), FRAMED_OK);
+    until(p, &a.received, 1);
+    assert_int_equal(a.status, FRAMED_RESET);
+    assert_sleeps(p);
+    finish_end(p, &a);
+    framed_os_poller_close(p);
+}
+
+static struct os_poller *signalled;
+
+static void wake_on_signal(int number)
+{
+    (void)number;
+    framed_os_wake(signalled);
+}
+
+static void on_signal(int number, void (*handler)(int))
+{
+    struct sigaction act = {.sa_handler = handler, .sa_flags = SA_RESTART};
+    assert_int_equal(sigaction(number, &act, NULL), 0);
+}
+
+static void wake_from_a_signal_handler_ends_the_next_wait_and_keeps_errno(void **state)
+{
+    (void)state;
+    struct os_poller *p = poller_new();
+    signalled = p;
+    on_signal(SIGUSR1, wake_on_signal);
+    errno = 1234;
+    for (int i = 0; i < 100000; i++) (void)raise(SIGUSR1);
+    assert_int_equal(errno, 1234);
+    wait_once(p, OS_FOREVER);
+    on_signal(SIGUSR1, SIG_DFL);
+    framed_os_poller_close(p);
+}
+
+static void wake_from_a_signal_handler_ends_the_wait_under_way(void **state)
+{
+    (void)state;
+    struct os_poller *p = poller_new();
+    signalled = p;
+    on_signal(SIGALRM, wake_on_signal);
+    struct itimerval soon = {.it_value.tv_usec = 20000};
+    assert_int_equal(setitimer(ITIMER_REAL, &soon, NULL), 0);
+    wait_once(p, OS_FOREVER);
+    on_signal(SIGALRM, SIG_DFL);
+    (void)alarm(120);
+    framed_os_poller_close(p);
+}
+
+static void every_descriptor_is_closed_on_exec_and_closed_at_the_end(void **state)
+{
+    (void)state;
+    int before = open("/dev/null", O_RDONLY);
+    assert_true(before >= 0);
+    struct os_poller *p = poller_new();
+    struct end l, a, b;
+    struct os_address bound;
+    listen_any(p, &l, &bound);
+    dial(p, &a, &bound);
+    take(p, &l, &b);
+    until(p, &a.connected, 1);
+    int last = (int)b.s.handle;
+    for (int fd = before + 1; fd <= last; fd++) {
+        int flags = fcntl(fd, F_GETFD);
+        if (flags >= 0) assert_true(flags & FD_CLOEXEC);
+    }
+    finish_end(p, &l);
+    end_both(p, &a, &b);
+    for (int fd = before + 1; fd <= last; fd++) assert_int_equal(fcntl(fd, F_GETFD), -1);
+    assert_int_equal(close(before), 0);
+}
+
+static void accept_without_descriptors_is_a_limit_and_works_again_afterwards(void **state)
+{
+    (void)state;
+    enum { MOST = 4096 };
+    struct os_poller *p = poller_new();
+    struct end l, a, b;
+    struct os_address bound;
+    listen_any(p, &l, &bound);
+    dial(p, &a, &bound);
+    until(p, &a.connected, 1);
+    static int fds[MOST];
+    size_t n = 0;
+    while (n < MOST && (fds[n] = dup(0)) >= 0) n++; /* main() set the limit below MOST */
+    assert_true(n < MOST);
+    assert_int_equal(framed_os_accept(&l.s), FRAMED_OK);
+    until(p, &l.accepted, 1);
+    assert_int_equal(l.status, FRAMED_LIMIT);
+    assert_sleeps(p);
+    struct os_poller *q = NULL;
+    assert_int_equal(framed_os_poller_open(&q, way, framed_os_allocator()), FRAMED_LIMIT);
+    end_init(&b);
+    assert_int_equal(framed_os_connect(p, &b.s, &bound), FRAMED_LIMIT);
+    while (n > 0) assert_int_equal(close(fds[--n]), 0);
+    take(p, &l, &b);
+    finish_end(p, &l);
+    end_both(p, &a, &b);
+}
+
+static void accepted_connections_inherit_keepalive_and_send_at_once(void **state)
+{
+    (void)state;
+    struct os_poller *p = poller_new();
+    struct end l, a, b;
+    struct os_address bound;
+    listen_any(p, &l, &bound);
+    framed_os_keepalive(&l.s, 60000, 30000);
+    dial(p, &a, &bound);
+    take(p, &l, &b);
+    until(p, &a.connected, 1);
+    int value = 0;
+    socklen_t len = sizeof value;
+    assert_int_equal(getsockopt((int)b.s.handle, SOL_SOCKET, SO_KEEPALIVE, &value, &len), 0);
+    assert_true(value != 0);
+#ifdef TCP_KEEPIDLE
+    assert_int_equal(getsockopt((int)b.s.handle, IPPROTO_TCP, TCP_KEEPIDLE, &value, &len), 0);
+    assert_int_equal(value, 60);
+#endif
+#ifdef TCP_USER_TIMEOUT
+    assert_int_equal(getsockopt((int)b.s.handle, IPPROTO_TCP, TCP_USER_TIMEOUT, &value, &len), 0);
+    assert_int_equal(value, 90000);
+#endif
+    for (int i = 0; i < 2; i++) {
+        int fd = (int)(i == 0 ? a.s.handle : b.s.handle);
+        value = 0;
+        assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &value, &len), 0);
+        assert_true(value != 0);
+    }
+    finish_end(p, &l);
+    end_both(p, &a, &b);
+}
+
+/* A folder of the test's own, and a path in it. */
+static void folder(char dir[64], char path[96])
+{
+    (void)snprintf(dir, 64, "/tmp/framed-test-os-XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    (void)snprintf(path, 96, "%s/s", dir);
+}
+
+static void unix_sockets_connect_and_leave_no_path(void **state)
+{
+    (void)state;
+    struct os_poller *p = poller_new();
+    char dir[64], path[96], text[OS_ADDRESS_TEXT_SIZE], expected[OS_ADDRESS_TEXT_SIZE];
+    folder(dir, path);
+    struct os_address at, bound;
+    struct end l, a, b;
+    assert_int_equal(framed_os_address_unix(path, &at), FRAMED_OK);
+    end_init(&l);
+    assert_int_equal(framed_os_listen(p, &l.s, &at, &bound), FRAMED_OK);
+    framed_os_address_text(&bound, text, sizeof text);
+    (void)snprintf(expected, sizeof expected, "unix:%s", path);
+    assert_string_equal(text, expected);
+    dial(p, &a, &bound);
+    take(p, &l, &b);
+    until(p, &a.connected, 1);
+    framed_os_address_text(&l.peer, text, sizeof text);
+    assert_string_equal(text, "unix");
+    static const struct os_host local;
+    struct os_host host;
+    assert_int_equal(framed_os_address_host(&l.peer, &host), 0);
+    assert_memory_equal(&host, &local, sizeof host);
+    framed_os_host_text(&host, 0, text, sizeof text);
+    assert_string_equal(text, "unix");
+    assert_false(framed_os_connected_to_itself(&a.s));
+    framed_os_keepalive(&a.s, 60000, 30000);
+    send_all(p, &a, "local", 5);
+    uint8_t got[5];
+    receive_all(p, &b, got, 5);
+    assert_memory_equal(got, "local", 5);
+    finish_end(p, &l);
+    framed_os_address_remove(&bound);
+    assert_int_equal(rmdir(dir), 0);
+    struct os_address tcp = loopback("127.0.0.1", "80");
+    framed_os_address_remove(&tcp);
+    end_both(p, &a, &b);
+}
+
+/* A refused connect may be known at once, where there is no socket, or be told. */
+static enum framed_status dial_status(struct os_poller *p, const struct os_address *to)
+{
+    struct end a;
+    end_init(&a);
+    enum framed_status st = framed_os_connect(p, &a.s, to);
+    if (st != FRAMED_OK) return st;
+    until(p, &a.connected, 1);
+    st = a.status;
+    finish_end(p, &a);
+    return st;
+}
+
+static void a_unix_path_is_replaced_only_when_nobody_listens_there(void **state)
+{
+    (void)state;
+    struct os_poller *p = poller_new();
+    char dir[64], path[96];
+    folder(dir, path);
+    struct os_address at, bound;
+    struct end l, second;
+    assert_int_equal(framed_os_address_unix(path, &at), FRAMED_OK);
+    end_init(&l);
+    assert_int_equal(framed_os_listen(p, &l.s, &at, &bound), FRAMED_OK);
+    end_init(&second);
+    assert_int_equal(framed_os_listen(p, &second.s, &at, &bound), FRAMED_IN_USE);
+    assert_int_equal(dial_status(p, &at), FRAMED_OK); /* the first one is still there */
+
+    finish_end(p, &l); /* the path stays behind */
+    assert_int_equal(dial_status(p, &at), FRAMED_REFUSED);
+    end_init(&l);
+    assert_int_equal(framed_os_listen(p, &l.s, &at, &bound), FRAMED_OK);
+    finish_end(p, &l);
+    framed_os_address_remove(&at);
+
+    int fd = open(path, O_CREAT | O_WRONLY, 0600); /* somebody's file */
+    assert_true(fd >= 0 && write(fd, "mine", 4) == 4 && close(fd) == 0);
+    end_init(&l);
+    assert_int_equal(framed_os_listen(p, &l.s, &at, &bound), FRAMED_IN_USE);
+    struct stat about;
+    assert_int_equal(stat(path, &about), 0);
+    assert_int_equal(about.st_size, 4);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(dir), 0);
+    framed_os_poller_close(p);
+}
+
+static void unix_paths_that_cannot_be_are_told(void **state)
+{
+    (void)state;
+    struct os_poller *p = poller_new();
+    struct os_address at, bound;
+    struct sockaddr_un un;
+    char path[sizeof un.sun_path + 1];
+    memset(path, 'x', sizeof path);
+    path[sizeof path - 1] = '\0';
+    assert_int_equal(framed_os_address_unix("", &at), FRAMED_USAGE);
+    assert_int_equal(framed_os_address_unix(path, &at), FRAMED_USAGE);
+    path[sizeof path - 2] = '\0';
+    assert_int_equal(framed_os_address_unix(path, &at), FRAMED_OK);
+    char text[OS_ADDRESS_TEXT_SIZE];
+    framed_os_address_text(&at, text, sizeof text);
+    assert_int_equal(strlen(text), 5 + strlen(path));
+    assert_int_equal(framed_os_address_unix("/no/such/folder/s", &at), FRAMED_OK);
+    struct end l;
+    end_init(&l);
+    assert_int_equal(framed_os_listen(p, &l.s, &at, &bound), FRAMED_NOT_FOUND);
+    assert_int_equal(dial_status(p, &at), FRAMED_NOT_FOUND);
+    framed_os_poller_close(p);
+}
+
+static void adopt_takes_over_a_listener_and_a_connection(void **state)
+{
+    (void)state;
+    struct os_poller *p = poller_new();
+    struct end first, l, a, b;
+    struct os_address bound, same;
+    listen_any(p, &first, &bound);
+    int fd = dup((int)first.s.handle);
+    assert_true(fd >= 0 && fcntl(fd, F_SETFL, 0) == 0); /* blocking, as a parent hands it down */
+    end_init(&l);
+    assert_int_equal(framed_os_adopt(p, &l.s, fd, false, &same), FRAMED_USAGE);
+    assert_int_equal(framed_os_adopt(p, &l.s, fd, true, &same), FRAMED_OK);
+    assert_memory_equal(same.bytes, bound.bytes, bound.len);
+    dial(p, &a, &bound);
+    take(p, &l, &b);
+    until(p, &a.connected, 1);
+    finish_end(p, &l);
+    finish_end(p, &first);
+    end_both(p, &a, &b);
+
+    p = poller_new();
+    int ends[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    end_init(&a);
+    end_init(&b);
+    assert_int_equal(framed_os_adopt(p, &a.s, ends[0], true, &same), FRAMED_USAGE);
+    assert_int_equal(framed_os_adopt(p, &a.s, ends[0], false, &same), FRAMED_OK);
+    assert_int_equal(framed_os_adopt(p, &b.s, ends[1], false, &same), FRAMED_OK);
+    assert_int_equal(framed_os_receive(&b.s, NULL, 0), FRAMED_OK);
+    send_all(p, &a, "handed down", 11);
+    until(p, &b.received, 1);
+    assert_memory_equal(b.at, "handed down", 11);
+    assert_true(fcntl(ends[0], F_GETFD) & FD_CLOEXEC);
+    static const uint8_t more[4 << 20];
+    (void)stuff(p, &a, more, sizeof more); /* would hang here if the descriptor still blocked */
+    end_both(p, &a, &b);
+}
+
+static void adopt_refuses_what_is_no_socket(void **state)
+{
+    (void)state;
+    struct os_poller *p = poller_new();
+    struct end e;
+    struct os_address bound;
+    int fd = open("/dev/null", O_RDONLY);
+    assert_true(fd >= 0);
+    end_init(&e);
+    assert_int_equal(framed_os_adopt(p, &e.s, fd, false, &bound), FRAMED_USAGE);
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(framed_os_adopt(p, &e.s, fd, false, &bound), FRAMED_USAGE);
+    framed_os_poller_close(p);
+}
+
+static void a_connection_to_itself_is_told(void **state)
+{
+    (void)state;
+    struct os_poller *p = poller_new();
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in self = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof self;
+    assert_int_equal(bind(fd, (struct sockaddr *)&self, len), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&self, &len), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&self, len), 0);
+    struct end e;
+    struct os_address peer;
+    end_init(&e);
+    assert_int_equal(framed_os_adopt(p, &e.s, fd, false, &peer), FRAMED_OK);
+    assert_true(framed_os_connected_to_itself(&e.s));
+    finish_end(p, &e);
+    framed_os_poller_close(p);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(receive_tells_a_reset),
+    cmocka_unit_test(wake_from_a_signal_handler_ends_the_next_wait_and_keeps_errno),
+    cmocka_unit_test(wake_from_a_signal_handler_ends_the_wait_under_way),
+    cmocka_unit_test(every_descriptor_is_closed_on_exec_and_closed_at_the_end),
+    cmocka_unit_test(accept_without_descriptors_is_a_limit_and_works_again_afterwards),
+    cmocka_unit_test(accepted_connections_inherit_keepalive_and_send_at_once),
+    cmocka_unit_test(unix_sockets_connect_and_leave_no_path),
+    cmocka_unit_test(a_unix_path_is_replaced_only_when_nobody_listens_there),
+    cmocka_unit_test(unix_paths_that_cannot_be_are_told),
+    cmocka_unit_test(adopt_takes_over_a_listener_and_a_connection),
+    cmocka_unit_test(adopt_refuses_what_is_no_socket),
+    cmocka_unit_test(a_connection_to_itself_is_told),
+};
+
+int main(void)
+{
+    struct rlimit few; /* so that running out of descriptors is quick */
+    if (getrlimit(RLIMIT_NOFILE, &few) != 0) return 1;
+    few.rlim_cur = few.rlim_max < 1024 ? few.rlim_max : 1024;
+    if (setrlimit(RLIMIT_NOFILE, &few) != 0) return 1;
+
+    int failed = 0;
+    struct os_poller *p = NULL;
+    way = FRAMED_WAIT_EPOLL;
+    enum framed_status st = framed_os_poller_open(&p, way, framed_os_allocator());
+    framed_os_poller_close(p);
+    if (st != FRAMED_UNSUPPORTED) failed += cmocka_run_group_tests_name("os.h on POSIX, epoll", tests, NULL, NULL);
+    way = FRAMED_WAIT_POLL;
+    return failed + cmocka_run_group_tests_name("os.h on POSIX, poll", tests, NULL, NULL);
+}
