@@ -367,16 +367,15 @@ static enum framed_status give_up_connecting(struct framed_client *c, enum frame
     return st;
 }
 
-/* One turn; when an attempt has failed and its socket is gone, the next address. */
 /* Lets out what send_begun held back. False: nothing was. */
 static bool uncork(struct framed_client *c)
 {
     if (!c->conn.corked) return false;
-    c->conn.corked = false;
-    framed_conn_flush(&c->conn);
+    framed_conn_uncork(&c->conn);
     return true;
 }
 
+/* One turn; when an attempt has failed and its socket is gone, the next address. */
 static enum framed_status turn(struct framed_client *c, uint64_t wait_ms)
 {
     enum framed_status st = framed_loop_turn(&c->loop, wait_ms);
@@ -537,7 +536,7 @@ static enum framed_status may_send(struct framed_client *c, struct framed_bytes 
     if (c->state == CLIENT_OPEN && c->conn.out == OUT_BROKEN) return (enum framed_status)c->conn.broken;
     if (payload.len > c->config.max_send) return FRAMED_TOO_LARGE;
     if (has_room(c)) return FRAMED_OK;
-    if (uncork(c) && has_room(c)) return FRAMED_OK;
+    if (uncork(c) && has_room(c)) return c->conn.out == OUT_BROKEN ? (enum framed_status)c->conn.broken : FRAMED_OK;
     c->tell_writable = true;
     return FRAMED_FULL;
 }

@@ -309,7 +309,7 @@ static enum framed_status send_waiting(struct conn *c)
 
 void framed_conn_flush(struct conn *c)
 {
-    if (c->closing || c->corked || c->in == IN_CONNECTING) return;
+    if (c->closing || c->corked || c->out == OUT_BROKEN || c->in == IN_CONNECTING) return;
     if (c->io != NULL && !c->io->sending && c->io->writer.unsent > 0) {
         enum framed_status st = send_waiting(c);
         if (st != FRAMED_OK) {
@@ -318,6 +318,13 @@ void framed_conn_flush(struct conn *c)
         }
     }
     half_close_if_flushed(c);
+}
+
+void framed_conn_uncork(struct conn *c)
+{
+    c->corked = false;
+    framed_conn_flush(c);
+    watch(c); /* while it was corked, nothing was late */
 }
 
 static void sock_sent(struct os_socket *s, enum framed_status st, size_t n)

@@ -82,7 +82,7 @@ struct conn {
     struct conn_io *io;
     uint32_t owed;        /* the owner's: bytes it will have to send, counted like those that wait */
     bool held;            /* the owner's: take no further frame; then conn_resume */
-    bool corked;          /* the owner's: send nothing yet, more is to come; then conn_flush */
+    bool corked;          /* the owner's: send nothing yet, more is to come; then conn_uncork */
     uint64_t quiet_since; /* the last byte or answer; in OVER + FINISHED: the half-close */
     uint8_t in;
     uint8_t out;
@@ -133,6 +133,9 @@ static inline bool conn_in_place(const struct conn *c, struct framed_bytes paylo
 
 /* Sends what waits, as far as the system takes it. */
 void framed_conn_flush(struct conn *c);
+
+/* The owner has begun what it had to begin: sends it. */
+void framed_conn_uncork(struct conn *c);
 
 /* The owner holds it no longer, or owes less, or has given an answer: goes on with what waits. Never calls `gone`. */
 void framed_conn_resume(struct conn *c);

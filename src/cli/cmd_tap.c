@@ -205,6 +205,7 @@ static enum cli_exit end_showing(struct command *c, bool *ended)
     *ended = framed_spool_end(&c->shower.spool, SHOW_WAIT_MS);
     if (c->watch.unshown_conns > 0)
         framed_host_say("%" PRIu64 " connections were not shown: standard output took too little", c->watch.unshown_conns);
+    if (!*ended) framed_host_say("standard output takes nothing: what was still to be shown is left out");
     return *ended && c->shower.status == FRAMED_OS ? CLI_LOCAL : CLI_SUCCESS;
 }
 

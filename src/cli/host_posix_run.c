@@ -125,6 +125,10 @@ static enum framed_status get_ready(void)
     give_memory_back();
     pass_on(SIGHUP);
     pass_on(SIGQUIT);
+    pass_on(SIGABRT);
+    pass_on(SIGALRM);
+    pass_on(SIGUSR1);
+    pass_on(SIGUSR2);
     ready = true;
     return FRAMED_OK;
 }

@@ -209,6 +209,30 @@ static void calls_begun_leave_without_a_turn_once_they_fill_a_send(void **state)
     pair_stop(&p);
 }
 
+static void calls_begun_together_towards_a_peer_that_takes_nothing_end_at_the_send_deadline(void **state)
+{
+    static char request[8000];
+    struct framed_client_config config = client_config();
+    struct framed_event event;
+    uint64_t id;
+    (void)state;
+    config.send_ms = 1000;
+    sim_start(0);
+    sim_capacity(100000);
+    struct pair p = pair_start(&config);
+    sim_peer_stop_reading(p.peer);
+    for (int i = 0; i < 14; i++) { /* more than the system takes, and little enough at a time to be held back */
+        assert_int_equal(framed_client_start(p.client, framed_bytes_of(request, sizeof request), FRAMED_NEVER, &id),
+                         FRAMED_OK);
+        if (i < 13) assert_int_equal(framed_client_next(p.client, 0, &event), FRAMED_MORE);
+    }
+    assert_int_equal(framed_client_next(p.client, FRAMED_NEVER, &event),
+                     FRAMED_OK); /* this one turn must know when to end */
+    assert_int_equal(event.status, FRAMED_TIMEOUT);
+    assert_int_equal(sim_now_ms(), 1000);
+    pair_stop(&p);
+}
+
 static void calls_begun_leave_when_the_client_is_freed(void **state)
 {
     (void)state;
@@ -1127,6 +1151,7 @@ int main(void)
         cmocka_unit_test(calls_begun_while_others_are_open_leave_together_with_the_next_turn),
         cmocka_unit_test(calls_begun_leave_without_a_turn_once_they_fill_a_send),
         cmocka_unit_test(calls_begun_leave_when_the_client_is_freed),
+        cmocka_unit_test(calls_begun_together_towards_a_peer_that_takes_nothing_end_at_the_send_deadline),
         cmocka_unit_test(blocking_call_among_started_ones_is_a_misuse),
         cmocka_unit_test(reply_nobody_asked_for_ends_the_connection_as_malformed),
         cmocka_unit_test(end_of_the_peer_with_calls_open_says_maybe_executed),

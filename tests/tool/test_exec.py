@@ -528,8 +528,8 @@ class Ending(ExecTest):
             self.assert_nothing_left(server, self.group())
             os.unlink(self.path("group"))
 
-    def test_hangup_and_quit_kill(self):
-        for number in (signal.SIGHUP, signal.SIGQUIT):
+    def test_every_signal_that_ends_us_kills(self):
+        for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGABRT, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2):
             server, _ = self.running(f"{HANG}; {HANG}")
             server.signal(number)
             self.assertEqual(server.wait(), -number)

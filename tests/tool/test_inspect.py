@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import random
+import resource
 import signal
 import struct
 import subprocess
@@ -323,6 +324,13 @@ class Ending(Inspect):
                                       timeout=PATIENCE_S, check=False)
                 self.assertEqual(done.returncode, 6)
                 self.assertEqual(done.stderr, b"framed: cannot write to standard output: No space left on device\n")
+
+    def test_a_file_that_may_not_grow_is_said(self):
+        with tempfile.TemporaryFile() as file:
+            done = subprocess.run([FRAMED, "inspect"], input=bytes(100000), stdout=file, stderr=subprocess.PIPE, check=False,
+                                  timeout=PATIENCE_S, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)))
+        self.assertEqual(done.returncode, 6)
+        self.assertEqual(done.stderr, b"framed: cannot write to standard output: File too large\n")
 
     def test_a_closed_output_is_said(self):
         done = subprocess.run(["sh", "-c", '"$0" inspect >&-', FRAMED], input=HELLO, stderr=subprocess.PIPE,

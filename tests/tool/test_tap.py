@@ -398,6 +398,7 @@ class WhatIsShown(TapTest):
         data = frame(noise(4096)) * 4096
         self.assertEqual(exchange(sock, data), data)
         self.stop(tap)
+        tap.wait_line("standard output takes nothing: what was still to be shown is left out")
 
     def count_frames(self, shown):
         """Frames by way, those that were only counted included."""

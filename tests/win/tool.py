@@ -59,6 +59,7 @@ LEFT_OUT = {
     },
     "test_inspect": {
         "Ending.test_a_full_disk_is_said": WORDS,
+        "Ending.test_a_file_that_may_not_grow_is_said": WORDS,
         "Ending.test_a_reader_that_has_enough_ends_it_quietly": WINE_PIPE,
         "Ending.test_a_signal_ends_it_with_128_and_its_number": TERM,
         "Reading.test_a_terminal_is_read_too": CONSOLE,
