@@ -15,7 +15,7 @@ for harness in $names; do
     rm -rf "$new"
     mkdir -p "$new/all" "$new/least" "fuzz/corpus/$harness"
     # What the vectors reach counts as reached: their seeds go first, and out again at the end.
-    find "fuzz/corpus/$harness" "$root/work/$harness" "$root/afl-out/$harness/default/queue" -maxdepth 1 -type f -size -3 2>/dev/null |
+    find "fuzz/corpus/$harness" "$root/queue/$harness" "$root/afl-out/$harness/default/queue" -maxdepth 1 -type f -size -3 2>/dev/null |
         while read -r file; do [ "$(stat -c %s "$file")" -le $longest ] && cp "$file" "$new/all/$(sha1sum <"$file" | cut -c1-40)"; done
     mkdir -p "$new/vectors"
     "$root/replay" --seeds "$harness" "$new/vectors"

@@ -26,10 +26,10 @@ holds() { # HARNESS FILE
 
 libfuzzer() { # SECONDS HARNESS
     local log=$root/log/$2.libfuzzer word=ok
-    mkdir -p "$root/work/$2"
+    mkdir -p "$root/queue/$2"
     timeout -k 10 $(($1 + 120)) "$root/libfuzzer/fuzz/$2" -max_total_time="$1" -max_len=$longest -dict="$root/dictionary" \
         -timeout=20 -report_slow_units=3600 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="$findings/$2-" \
-        "$root/work/$2" "$root/in/$2" >"$log" 2>&1 || word="FOUND something: $log"
+        "$root/queue/$2" "$root/in/$2" >"$log" 2>&1 || word="FOUND something: $log"
     result "$2" libFuzzer "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -n 1)" \
         "$(sed -n 's/^stat::new_units_added: *//p' "$log" | tail -n 1)" "$word"
 }
