@@ -36,6 +36,9 @@ __attribute__((format(printf, 1, 2)))
 #endif
 void framed_host_say(const char *format, ...);
 
+/* All of it to standard error, as it is. Call framed_host_say instead. */
+void framed_host_write_error(const uint8_t *at, size_t n);
+
 /* Why the last function here failed with FRAMED_OS, in the system's words. */
 const char *framed_host_error(void);
 

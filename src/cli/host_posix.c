@@ -12,8 +12,6 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -173,21 +171,9 @@ enum framed_status framed_host_write(const uint8_t *at, size_t n)
     return write_all(STDOUT_FILENO, at, n);
 }
 
-void framed_host_say(const char *format, ...)
+void framed_host_write_error(const uint8_t *at, size_t n)
 {
-    char line[1024] = "framed: ";
-    size_t used = strlen(line), room = sizeof line - used - 1;
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(line + used, room, format, args);
-    va_end(args);
-    if (n < 0) return;
-    size_t end = used + ((size_t)n < room ? (size_t)n : room - 1);
-    for (; used < end;
-         used++) /* some of it may be somebody else's text: a line stays a line, and no terminal is told anything */
-        if ((unsigned char)line[used] < 0x20 || line[used] == 0x7f) line[used] = '?';
-    line[used++] = '\n';
-    enum framed_status st = write_all(STDERR_FILENO, (const uint8_t *)line, used);
+    enum framed_status st = write_all(STDERR_FILENO, at, n);
     (void)st; /* there is nowhere left to tell it */
 }
 
