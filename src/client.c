@@ -545,7 +545,7 @@ static enum framed_status may_send(struct framed_client *c, struct framed_bytes 
  * ends the connection, and every call with it: `next` will tell. */
 static void send_begun(struct framed_client *c)
 {
-    c->conn.corked = c->calls.count > 1 && framed_conn_unsent(&c->conn) < FRAMED_RECEIVE_SIZE;
+    c->conn.corked = c->live > 1 && framed_conn_unsent(&c->conn) < FRAMED_RECEIVE_SIZE;
     framed_conn_flush(&c->conn);
 }
 
@@ -595,8 +595,7 @@ static enum framed_status send_when_room(struct framed_client *c, struct framed_
                                          struct framed_buf *kept)
 {
     enum framed_status st = may_send(c, frame);
-    while (st == FRAMED_FULL) {
-        c->tell_writable = false;
+    while (st == FRAMED_FULL) { /* whoever is told so is told WRITABLE later */
         st = keep_if_given(c, &frame, kept);
         if (st != FRAMED_OK) return st;
         release_given(c);
@@ -606,7 +605,9 @@ static enum framed_status send_when_room(struct framed_client *c, struct framed_
         if (st != FRAMED_OK) return st;
         st = may_send(c, frame);
     }
-    if (st == FRAMED_OK) st = put(c, frame);
+    if (st != FRAMED_OK) return st;
+    c->tell_writable = false;
+    st = put(c, frame);
     if (st == FRAMED_OK) framed_conn_flush(&c->conn);
     return st;
 }

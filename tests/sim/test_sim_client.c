@@ -648,6 +648,41 @@ static void send_says_full_when_a_frame_must_be_taken_first(void **state)
     pair_stop(&p);
 }
 
+static void send_that_was_full_is_told_when_there_is_room(void **state)
+{
+    struct framed_client_config config = client_config();
+    struct framed_event event;
+    int n = 0;
+    (void)state;
+    config.replies = FRAMED_REPLIES_NONE;
+    config.max_unsent = 500;
+    sim_start(0);
+    sim_capacity(100);
+    struct pair p = pair_start(&config);
+    sim_peer_stop_reading(p.peer);
+    while (framed_client_send(p.client, framed_bytes_str("0123456789"), 0) == FRAMED_OK) assert_true(++n < 100);
+    assert_int_equal(framed_client_next(p.client, 10, &event), FRAMED_MORE);
+    sim_peer_start_reading(p.peer);
+    assert_int_equal(framed_client_next(p.client, 1000, &event), FRAMED_OK);
+    assert_int_equal(event.kind, FRAMED_EVENT_WRITABLE);
+    assert_int_equal(framed_client_send(p.client, framed_bytes_str("0123456789"), 0), FRAMED_OK);
+    assert_int_equal(framed_client_next(p.client, 10, &event), FRAMED_MORE); /* told once */
+    pair_stop(&p);
+}
+
+static void call_after_one_that_timed_out_leaves_at_once(void **state)
+{
+    struct framed_event event;
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    assert_int_equal(framed_client_call(p.client, framed_bytes_str("lost"), 100, &event), FRAMED_TIMEOUT);
+    uint64_t before = sim_ops(OP_OFFER);
+    (void)started(p.client, "next", 1000);
+    assert_int_equal(sim_ops(OP_OFFER) - before, 1);
+    pair_stop(&p);
+}
+
 static void finish_without_correlation_half_closes_at_once_and_goes_on_receiving(void **state)
 {
     struct framed_client_config config = client_config();
@@ -1151,6 +1186,8 @@ int main(void)
         cmocka_unit_test(calls_begun_while_others_are_open_leave_together_with_the_next_turn),
         cmocka_unit_test(calls_begun_leave_without_a_turn_once_they_fill_a_send),
         cmocka_unit_test(calls_begun_leave_when_the_client_is_freed),
+        cmocka_unit_test(call_after_one_that_timed_out_leaves_at_once),
+        cmocka_unit_test(send_that_was_full_is_told_when_there_is_room),
         cmocka_unit_test(calls_begun_together_towards_a_peer_that_takes_nothing_end_at_the_send_deadline),
         cmocka_unit_test(blocking_call_among_started_ones_is_a_misuse),
         cmocka_unit_test(reply_nobody_asked_for_ends_the_connection_as_malformed),
