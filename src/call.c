@@ -19,7 +19,7 @@ static struct framed_call *call_of(struct letter *l)
 static enum framed_status keep_body(struct framed_call *call, struct framed_call *fresh)
 {
     const struct framed_allocator *alloc = &call->server->loop.pool.alloc;
-    if (fresh->memory.at == NULL && framed_conn_take(&fresh->guest->conn, fresh->body, &fresh->memory) != FRAMED_OK) {
+    if (framed_conn_take(&fresh->guest->conn, fresh->body, &fresh->memory) != FRAMED_OK) {
         enum framed_status st = framed_buf_append(&call->memory, fresh->body, SIZE_MAX, alloc);
         call->body = framed_bytes_of(call->memory.at, fresh->body.len);
         return st;

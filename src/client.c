@@ -60,6 +60,7 @@ struct framed_client {
     bool finishing;
     bool freeing; /* nobody hears any more how calls ended: what was taken over is still sent */
     atomic_bool woken;
+    uint64_t corked_at;   /* when the first of what is held back was begun: ms of the loop */
     struct timer backoff; /* before the next attempt to connect */
     uint32_t attempts;    /* of framed_client_reconnect, since the last reply */
     size_t next_address;
@@ -375,6 +376,14 @@ static bool uncork(struct framed_client *c)
     return true;
 }
 
+/* While events are there without a turn, what is held back waits no longer than the clock's millisecond. */
+static bool held_too_long(struct framed_client *c)
+{
+    if (!c->conn.corked) return false;
+    framed_loop_forget_now(&c->loop);
+    return framed_loop_now(&c->loop) != c->corked_at;
+}
+
 /* One turn; when an attempt has failed and its socket is gone, the next address. */
 static enum framed_status turn(struct framed_client *c, uint64_t wait_ms)
 {
@@ -503,8 +512,10 @@ enum framed_status framed_client_next(struct framed_client *c, uint32_t wait_ms,
 {
     release_given(c);
     if (c->state == CLIENT_NEW) return FRAMED_USAGE;
-    struct patience p = wait_for(c, wait_ms);
+    if (held_too_long(c)) (void)uncork(c);
     if (c->conn_live) framed_conn_resume(&c->conn); /* what has come already */
+    if (take_event(c, event)) return FRAMED_OK;
+    struct patience p = wait_for(c, wait_ms);
     for (bool turned = false;; turned = true) {
         if (take_event(c, event)) return FRAMED_OK;
         if (uncork(c) && take_event(c, event)) return FRAMED_OK; /* sending may have failed */
@@ -533,10 +544,10 @@ static enum framed_status may_send(struct framed_client *c, struct framed_bytes 
 {
     if (c->state == CLIENT_NEW || c->finishing) return FRAMED_USAGE;
     if (c->state == CLIENT_ENDED) return c->ended;
-    if (c->state == CLIENT_OPEN && c->conn.out == OUT_BROKEN) return (enum framed_status)c->conn.broken;
     if (payload.len > c->config.max_send) return FRAMED_TOO_LARGE;
+    if (!has_room(c)) (void)uncork(c); /* and perhaps sending fails */
+    if (c->state == CLIENT_OPEN && c->conn.out == OUT_BROKEN) return (enum framed_status)c->conn.broken;
     if (has_room(c)) return FRAMED_OK;
-    if (uncork(c) && has_room(c)) return c->conn.out == OUT_BROKEN ? (enum framed_status)c->conn.broken : FRAMED_OK;
     c->tell_writable = true;
     return FRAMED_FULL;
 }
@@ -545,6 +556,7 @@ static enum framed_status may_send(struct framed_client *c, struct framed_bytes 
  * ends the connection, and every call with it: `next` will tell. */
 static void send_begun(struct framed_client *c)
 {
+    if (!c->conn.corked) c->corked_at = framed_loop_now(&c->loop);
     c->conn.corked = c->live > 1 && framed_conn_unsent(&c->conn) < FRAMED_RECEIVE_SIZE;
     framed_conn_flush(&c->conn);
 }
@@ -577,9 +589,7 @@ static enum framed_status wait_for_room(struct framed_client *c, struct patience
 {
     if (c->slot == SLOT_READY) return FRAMED_FULL;
     uint64_t left = left_of(c, p);
-    if (left == 0) return FRAMED_TIMEOUT;
-    (void)uncork(c);
-    return turn(c, left);
+    return left == 0 ? FRAMED_TIMEOUT : turn(c, left);
 }
 
 /* What the caller wants to send may lie in the event that the next turn overwrites: then it is copied first. */
@@ -728,6 +738,7 @@ enum framed_status framed_client_step(struct framed_client *c)
 {
     framed_loop_forget_now(&c->loop);
     (void)uncork(c);
+    if (c->conn_live) framed_conn_resume(&c->conn); /* also so that what waits has its deadlines */
     return turn(c, 0);
 }
 

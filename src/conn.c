@@ -138,7 +138,8 @@ static uint64_t frame_due(const struct conn *c)
 static uint64_t send_due(const struct conn *c)
 {
     const struct conn_io *io = c->io;
-    return io != NULL && io->writer.unsent > 0 && !c->corked ? after(io->send_since, c->kind->send_ms) : WHEEL_NEVER;
+    return io != NULL && io->writer.unsent > 0 && io->send_since != 0 ? after(io->send_since, c->kind->send_ms)
+                                                                      : WHEEL_NEVER;
 }
 
 static uint64_t idle_due(const struct conn *c)
@@ -394,10 +395,20 @@ static enum framed_status ask_for_more(struct conn *c)
     size_t room = at != NULL ? FRAMED_RECEIVE_SIZE : 0;
     if (c->io != NULL) {
         if (waits(c->io)) return FRAMED_OK;
+        c->io->paused = false;
         enum framed_status st = framed_reader_space(&c->io->reader, &at, &room);
         if (st < FRAMED_OK) return st;
     }
     return framed_os_receive(&c->sock, at, room);
+}
+
+/* An owner that keeps frames takes one at a time. Has it been given one of those that wait, and is paused still? Then nothing
+ * else has changed, and no deadline has come nearer. */
+static bool gave_one_more(const struct conn *c)
+{
+    const struct conn_io *io = c->io;
+    return c->kind->inbox != NULL && io != NULL && io->paused && c->in == IN_OPEN && c->held && waits(io) &&
+           (c->corked || io->writer.unsent == 0);
 }
 
 /* Takes what is there, answers, and asks for more. */
@@ -406,6 +417,10 @@ static void pump(struct conn *c)
     c->pumping = true;
     for (;;) {
         if (c->io != NULL) take_frames(c);
+        if (gave_one_more(c)) {
+            c->pumping = false;
+            return;
+        }
         framed_conn_flush(c);
         bool again = !c->closing && c->io != NULL && (waits(c->io) || c->drained) && willing(c);
         if (!again) break;
@@ -423,26 +438,12 @@ static void pump(struct conn *c)
     watch(c);
 }
 
-/* An owner that keeps frames takes one at a time: gives it the next of those that wait. True: nothing else has changed, so no
- * deadline has come nearer, and it is still paused. */
-static bool gives_one_more(struct conn *c)
-{
-    if (c->kind->inbox == NULL) return false;
-    c->pumping = true;
-    take_frames(c);
-    c->pumping = false;
-    return c->in == IN_OPEN && c->held && waits(c->io) && (c->corked || c->io->writer.unsent == 0);
-}
-
 void framed_conn_resume(struct conn *c)
 {
     if (c->pumping || c->closing || c->in == IN_CONNECTING) return;
-    if (c->io != NULL && c->io->paused && willing(c)) {
+    if (c->io != NULL && c->io->paused && willing(c))
         c->io->frame_since = now_of(c); /* the frame's clock stood still meanwhile: it begins anew */
-        if (gives_one_more(c)) return;
-        if (c->io != NULL) c->io->paused = false;
-    }
-    if (!c->closing) pump(c);
+    pump(c);
 }
 
 static void discard_rest(struct conn *c)

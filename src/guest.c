@@ -175,7 +175,7 @@ void framed_guest_answered(struct framed_call *call)
         log_failed_call(g, call->code, call->text);
         framed_conn_deafen(&g->conn, FRAMED_CLOSED);
     } else {
-        let_go_of_body(call);
+        if (g->calls.first != &call->place) let_go_of_body(call); /* else it leaves this turn */
         g->conn.owed = call->answer.len > UINT32_MAX - g->conn.owed ? UINT32_MAX : g->conn.owed + (uint32_t)call->answer.len;
     }
     mark_dirty(g); /* one gathered send per connection and turn, however many answers came */

@@ -32,7 +32,7 @@ struct loop {
     struct pool pool;
     struct inbox inbox;
     uint64_t now_ms;
-    bool now_known;           /* the clock is read at most once a turn, and only if somebody asks */
+    bool now_known;           /* the clock is read before a wait and after it, and only if somebody asks */
     _Atomic uintptr_t thread; /* whose turn it last was; 0: nobody's */
 };
 

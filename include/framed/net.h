@@ -251,7 +251,7 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_client_call(struct framed_c
  * Begins a call; the request is copied. It ends with exactly one REPLY event, at the latest after timeout_ms (then always
  * MAYBE_EXECUTED: what was taken over cannot be called back). *call is its id, never used twice by one client.
  * The request leaves at once if no other call is open; else together with the others begun since, with the next
- * framed_client_next, _want, _step or _finish (or when 64 KiB wait): one send for many.
+ * framed_client_next, _want, _step or _finish (while events are ready: within a millisecond; or when 64 KiB wait): one send for many.
  * FRAMED_FULL: too many calls or unsent bytes; take events, then again (a WRITABLE event tells when).
  * FRAMED_TOO_LARGE: above max_send. Also FRAMED_NOMEM, FRAMED_USAGE, or the status the connection ended with (the call was
  * not begun then).

@@ -670,6 +670,26 @@ static void send_that_was_full_is_told_when_there_is_room(void **state)
     pair_stop(&p);
 }
 
+static void call_begun_while_replies_are_ready_leaves_before_they_are_all_taken(void **state)
+{
+    struct framed_event event;
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_start(NULL);
+    for (int i = 0; i < 5; i++) (void)started(p.client, "x", 10000);
+    assert_int_equal(framed_client_next(p.client, 0, &event), FRAMED_MORE);
+    for (int i = 0; i < 4; i++) sim_peer_send_frame_text(p.peer, "y");
+    assert_int_equal(framed_client_next(p.client, 10, &event), FRAMED_OK);
+    uint64_t before = sim_ops(OP_OFFER);
+    (void)started(p.client, "z", 10000);
+    assert_int_equal(framed_client_next(p.client, 0, &event), FRAMED_OK);
+    assert_int_equal(sim_ops(OP_OFFER), before); /* others may still join it */
+    sim_run_ms(5);
+    assert_int_equal(framed_client_next(p.client, 0, &event), FRAMED_OK);
+    assert_int_equal(sim_ops(OP_OFFER) - before, 1);
+    pair_stop(&p);
+}
+
 static void call_after_one_that_timed_out_leaves_at_once(void **state)
 {
     struct framed_event event;
@@ -1186,6 +1206,7 @@ int main(void)
         cmocka_unit_test(calls_begun_while_others_are_open_leave_together_with_the_next_turn),
         cmocka_unit_test(calls_begun_leave_without_a_turn_once_they_fill_a_send),
         cmocka_unit_test(calls_begun_leave_when_the_client_is_freed),
+        cmocka_unit_test(call_begun_while_replies_are_ready_leaves_before_they_are_all_taken),
         cmocka_unit_test(call_after_one_that_timed_out_leaves_at_once),
         cmocka_unit_test(send_that_was_full_is_told_when_there_is_room),
         cmocka_unit_test(calls_begun_together_towards_a_peer_that_takes_nothing_end_at_the_send_deadline),
