@@ -150,7 +150,10 @@ static enum cli_exit check_arguments(struct call *c)
     const char *text;
     for (uint64_t seq = 1; next_argument(c, &id, &text) == FRAMED_OK; seq++) {
         uint64_t size = strlen(text);
-        if (id == OPT_MESSAGE && size > c->max_frame) too_long(c, "message", seq, size, true);
+        if (id == OPT_MESSAGE && size > c->max_frame) {
+            too_long(c, "message", seq, size, true);
+            c->input_code = CLI_USAGE; /* two options that contradict each other */
+        }
         if (id == OPT_FILE) {
             enum framed_status st = framed_host_check_file(text, c->max_frame, &size);
             if (st != FRAMED_OK) file_failed(c, text, seq, st, size);

@@ -109,12 +109,13 @@ print(struct ping *p, const char *format, ...)
 /* "41 us", "1.24 ms", "2.50 s". */
 static const char *time_text(uint64_t ns, char *text, size_t room)
 {
-    if (ns < 1000 * 1000)
-        snprintf(text, room, "%" PRIu64 " us", (ns + 500) / 1000);
-    else if (ns < 1000 * UINT64_C(1000000))
-        snprintf(text, room, "%.2f ms", (double)ns / 1e6);
-    else
-        snprintf(text, room, "%.2f s", (double)ns / 1e9);
+    if (ns < 1000 * 1000) { /* cut, not rounded: 999.9 us are no 1000 us */
+        snprintf(text, room, "%" PRIu64 " us", ns / 1000);
+        return text;
+    }
+    bool ms = ns < 1000 * UINT64_C(1000000);
+    uint64_t hundredths = ns / (ms ? 10000 : 10000000);
+    snprintf(text, room, "%" PRIu64 ".%02u %s", hundredths / 100, (unsigned)(hundredths % 100), ms ? "ms" : "s");
     return text;
 }
 
@@ -162,6 +163,9 @@ static void give_up_late(struct ping *p)
 {
     char limit[40], why[60];
     uint64_t now = now_ns(p);
+    bool late = p->in_flight > 0 && deadline_of(p, p->flights[p->first].due_ns) <= now;
+    bool unsent = p->full && !all_taken(p) && deadline_of(p, p->due_ns) <= now;
+    if (!late && !unsent) return;
     framed_duration_text(p->timeout_ns / NS_A_MS, limit, sizeof limit);
     snprintf(why, sizeof why, "within %s", limit);
     while (p->in_flight > 0 && deadline_of(p, p->flights[p->first].due_ns) <= now) {
@@ -476,7 +480,7 @@ static enum cli_exit check_message(const struct ping *p)
     uint64_t len = p->message.len, most = p->options->value[OPT_MAX_FRAME].number;
     if (len <= most) return CLI_SUCCESS;
     framed_host_say("the message has %" PRIu64 " bytes; at most %" PRIu64 " are allowed (--max-frame)", len, most);
-    return CLI_LOCAL;
+    return CLI_USAGE;
 }
 
 static enum cli_exit connect_to_peer(struct ping *p)

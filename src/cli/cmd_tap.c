@@ -6,6 +6,7 @@
  */
 #include "commands.h"
 #include "host.h"
+#include "inspect_show.h"
 #include "shower.h"
 #include "tap.h"
 #include <inttypes.h>
@@ -141,7 +142,7 @@ static void set_watch(struct command *c, const struct inspect_config *config)
     w->record = is_recording(c) ? &c->recorder.spool : NULL;
     w->target = c->target;
     w->max_frame = config->max_frame;
-    w->keep = config->stats != NULL ? 0 : config->hex ? config->hex_bytes : INSPECT_PREVIEW;
+    w->keep = config->stats != NULL ? 0 : framed_inspect_shown(config);
     w->most = config->stats != NULL ? 0 : SHOWN_MOST;
     w->ahead = framed_host_time_ns() - framed_os_clock_ns();
 }

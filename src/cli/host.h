@@ -58,7 +58,8 @@ enum framed_status framed_host_load_file(const char *path, size_t most, struct f
 /* Opens for reading; a directory is refused. FRAMED_OS. */
 enum framed_status framed_host_open(const char *path, intptr_t *file);
 
-/* Opens for writing, made if it is missing, emptied if it is not. FRAMED_OS. */
+/* Opens for writing, made (for its owner alone) if it is missing, emptied if it is not. Only one at a time: FRAMED_OS while
+ * another of us writes it. */
 enum framed_status framed_host_create(const char *path, intptr_t *file);
 
 /* Reads what is there, waiting for at least a byte. FRAMED_OK: *n > 0. FRAMED_CLOSED: its end. FRAMED_OS. */

@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int last_error;
+static _Thread_local int last_error;
 
 enum framed_status framed_host_failed(int error)
 {

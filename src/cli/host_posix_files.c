@@ -3,13 +3,14 @@
  * Must not know: what is in them.
  * Invariants: a file is closed on exec; what is interrupted goes on, unless a signal wants the process to end.
  */
-#define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE 1 /* flock */
 #include "host.h"
 #include "host_posix.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,7 +28,7 @@ static bool again(void)
 static enum framed_status open_file(const char *path, int flags, intptr_t *file)
 {
     int fd;
-    do fd = open(path, flags | O_CLOEXEC | O_NOCTTY, 0666);
+    do fd = open(path, flags | O_CLOEXEC | O_NOCTTY, 0600);
     while (fd < 0 && again());
     if (fd < 0) return framed_host_failed(errno);
     *file = fd;
@@ -48,7 +49,20 @@ enum framed_status framed_host_open(const char *path, intptr_t *file)
 
 enum framed_status framed_host_create(const char *path, intptr_t *file)
 {
-    return open_file(path, O_WRONLY | O_CREAT | O_TRUNC, file);
+    struct stat about;
+    enum framed_status st = open_file(path, O_WRONLY | O_CREAT, file);
+    if (st != FRAMED_OK) return st;
+    int fd = (int)*file;
+    if (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode)) return FRAMED_OK; /* a pipe, a terminal: nothing to empty */
+    int error = 0;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+        error = errno == EWOULDBLOCK                     ? EBUSY
+                : errno == ENOLCK || errno == EOPNOTSUPP ? 0
+                                                         : errno; /* some systems have no locks */
+    if (error == 0 && ftruncate(fd, 0) != 0) error = errno;
+    if (error == 0) return FRAMED_OK;
+    close(fd);
+    return framed_host_failed(error);
 }
 
 enum framed_status framed_host_read_file(intptr_t file, uint8_t *at, size_t room, size_t *n)

@@ -235,7 +235,7 @@ static void listen_to(struct child *c)
     if (want > left) want = left;
     enum framed_status st = framed_buf_reserve(&run->output, want, run->most + 1, run->alloc);
     if (st != FRAMED_OK) {
-        give_up(c, HOST_NOT_STARTED, st);
+        give_up(c, HOST_TOO_LONG, st);
         return;
     }
     if (ReadFile(c->from.pipe, run->output.at + run->output.len, (DWORD)want, NULL, &c->from.io) ||

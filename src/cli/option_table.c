@@ -140,7 +140,7 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
                      .value = "TEXT",
                      .kind = CLI_TEXT,
                      .commands = CALL | PING,
-                     .help = "send TEXT as one frame; call: may be repeated"},
+                     .help = "send TEXT as one frame"},
     [OPT_FILE] = {.id = OPT_FILE,
                   .letter = 'f',
                   .name = "file",
@@ -268,7 +268,7 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
                        .commands = SERVE | CALL | INSPECT | PING,
                        SPAN(1, FRAMED_FRAME_MOST),
                        .fallback = "16MiB",
-                       .help = "longest frame accepted, and sent"},
+                       .help = "longest frame allowed: accepted, sent or, by inspect, taken for one"},
     [OPT_HELP] = {.id = OPT_HELP,
                   .letter = 'h',
                   .name = "help",
@@ -304,8 +304,8 @@ const struct cli_command framed_command_table[CLI_COMMANDS] = {
                               "framed call -m a -m b -o json            replies as JSON lines\n"
                               "framed call --follow < /dev/null         print what the peer sends",
                   .notes = "ADDR is HOST:PORT, [V6]:PORT, unix:PATH or fd:N (a connected socket). Without\n"
-                           "-m and -f messages are read from standard input. Payload bytes are never\n"
-                           "altered. A timeout may be \"never\"."},
+                           "-m and -f, which may be repeated, messages are read from standard input.\n"
+                           "Payload bytes are never altered. A timeout may be \"never\"."},
     [CLI_INSPECT] = {.id = CLI_INSPECT,
                      .name = "inspect",
                      .summary = "show the frames of a file, or of what passes between two ends",
@@ -336,7 +336,8 @@ const struct cli_command framed_command_table[CLI_COMMANDS] = {
                            "do. Each message goes when it is due, also while earlier replies are missing,\n"
                            "and is timed from then. At the end, or at SIGINT, there is a summary; \"-\" is a\n"
                            "percentile that fewer than ten replies passed. With --json the summary is all.\n"
-                           "It exits with 0 if every message was answered, 1 if some were, 4 if none was."},
+                           "It exits with 0 if every message was answered, 1 if not all were or the peer\n"
+                           "went away, 4 if no reply came in time, 5 if what came was no frame."},
     [CLI_COMPLETION] = {.id = CLI_COMPLETION,
                         .name = "completion",
                         .summary = "print the completion script of a shell",

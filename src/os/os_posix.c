@@ -497,6 +497,9 @@ enum framed_status framed_os_adopt(struct os_poller *p, struct os_socket *s, int
     int accepting = 0;
     socklen_t len = sizeof accepting;
     if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepting, &len) != 0) return framed_os_classify(errno);
+    int type = 0;
+    len = sizeof type;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) != 0 || type != SOCK_STREAM) return FRAMED_USAGE;
     if ((accepting != 0) != listening) return FRAMED_USAGE;
     struct os_address name;
     enum framed_status st = name_of(fd, listening ? getsockname : getpeername, &name);

@@ -502,7 +502,7 @@ class LocalFailures(ToolTest):
             file.flush()
             self.assert_code(self.run_tool("call", server.address, "-f", file.name, "--max-frame", "1000"), 6, file.name,
                              "1001 bytes", "1000")
-        self.assert_code(self.run_tool("call", server.address, "-m", "x" * 11, "--max-frame", "10"), 6, "message 1", "11 bytes",
+        self.assert_code(self.run_tool("call", server.address, "-m", "x" * 11, "--max-frame", "10"), 2, "message 1", "11 bytes",
                          "10 are allowed")
         self.assert_code(self.run_tool("call", server.address, "--whole", "--max-frame", "10", stdin=b"x" * 11), 6, "message 1",
                          "11 bytes", "10 are allowed")

@@ -278,7 +278,7 @@ class Ping(ToolTest):
                 self.assertEqual(done.stdout, b"")
         self.assert_code(self.run_tool("ping", "nonsense"), 2, "nonsense", "not an address")
         self.assert_code(self.run_tool("ping", "unix:/nonexistent/socket"), 3, "/nonexistent/socket")
-        self.assert_code(self.run_tool("ping", "-m", "hello", "--max-frame", "4"), 6, "5 bytes", "4")
+        self.assert_code(self.run_tool("ping", "-m", "hello", "--max-frame", "4"), 2, "5 bytes", "4")
         self.assert_code(self.run_tool("ping", "-c", "0"), 2, "-c", "1 to")
         self.assert_code(self.run_tool("ping", "a:1", "b:2"), 2, "b:2")
 

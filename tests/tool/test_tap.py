@@ -556,6 +556,19 @@ class Record(TapTest):
                 found[way] = found.get(way, 0) + struct.unpack(">Q", data)[0]
         return found
 
+    def test_record_that_another_tap_writes_is_refused_and_stays(self):
+        server = self.serve()
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = os.path.join(folder.name, "record")
+        first = self.tap(server.address, "--record", path)
+        self.run_tool("call", first.address, "-m", "kept")
+        done = self.run_tool("inspect", "--tap", "127.0.0.1:0=" + server.address, "--record", path)
+        self.assert_code(done, 6, path, "busy")
+        self.stop(first)
+        self.assertIn('"kept"', self.run_tool("inspect", path).stdout.decode())
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)  # it holds what was said
+
     def test_full_disk_ends_the_record_and_nothing_else(self):
         tap = self.tap(self.peer(echo).address, "--record", "/dev/full", stdout=subprocess.PIPE)
         sock = self.connect(tap.address)

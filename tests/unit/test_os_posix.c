@@ -327,6 +327,11 @@ static void adopt_refuses_what_is_no_socket(void **state)
     assert_int_equal(framed_os_adopt(p, &e.s, fd, false, &bound), FRAMED_USAGE);
     assert_int_equal(close(fd), 0);
     assert_int_equal(framed_os_adopt(p, &e.s, fd, false, &bound), FRAMED_USAGE);
+    int pair[2]; /* keeps boundaries, so it is no stream */
+    assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair), 0);
+    assert_int_equal(framed_os_adopt(p, &e.s, pair[0], false, &bound), FRAMED_USAGE);
+    assert_int_equal(close(pair[0]), 0);
+    assert_int_equal(close(pair[1]), 0);
     framed_os_poller_close(p);
 }
 
