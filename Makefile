@@ -64,7 +64,7 @@ TESTS   := $(patsubst %.c,$(BUILD)/tests/%$(EXE),$(notdir $(UNIT) $(SIM)))
 SLOW    := $(BUILD)/tests/words
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH))
 
-.PHONY: all test windows test-windows demo check layers bench install uninstall clean format lint help test-deps tests fuzz
+.PHONY: all test windows test-windows demo check layers bench install uninstall clean format help test-deps tests fuzz
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -74,7 +74,7 @@ help:
 	@echo 'make           build/framed, build/libframed.a, build/$(SONAME)'
 	@echo 'make demo      serves, calls and measures with nothing but a C compiler and make'
 	@echo 'make test      all quick tests; installs what they need, or says what is missing'
-	@echo 'make check     the slow ones: sanitizers, layers, format, lint, exhaustive, instruction counts, Wine'
+	@echo 'make check     the slow ones: two compilers, sanitizers, format, lint, exhaustive, fuzz, peers, Windows, counts'
 	@echo 'make layers    proves that proto/ computes and only src/os acts'
 	@echo 'make windows   build/windows/framed.exe and the rest, with MinGW-w64; make test-windows tests it under Wine'
 	@echo 'make fuzz      SECONDS=60 of libFuzzer and AFL++ in all; make fuzz-cover: what the inputs kept in fuzz/corpus reach'

@@ -59,7 +59,7 @@ stage_format() {
 stage_lint() {
     tests/deps.sh cppcheck=cppcheck clang-tidy=clang-tidy || return 1
     cppcheck --quiet --std=c11 --enable=warning,portability,performance --inline-suppr --error-exitcode=1 \
-        --suppress=missingIncludeSystem -Iinclude -Iproto -Isrc -Isrc/os proto src -i src/os/os_win.c -i src/os/os_win_misc.c -i src/os/os_win_poll.c || return 1
+        --suppress=missingIncludeSystem -Iinclude -Iproto -Isrc -Isrc/os proto src $(ls src/os/os_win*.c | sed "s/^/-i /") || return 1
     clang-tidy --quiet --warnings-as-errors='*' proto/*.c src/*.c src/os/os_posix*.c $(ls src/cli/*.c | grep -v /host_win) -- \
         -std=c11 -Iinclude -Iproto -Isrc -Isrc/os -Isrc/cli 2>&1 | grep -vE 'warnings? (generated|treated)|Suppressed|Use -header-filter' >"$log/tidy"
     cat "$log/tidy"
@@ -116,5 +116,6 @@ wait
 
 passed=$(cat "$log"/*.verdict 2>/dev/null | grep -c '^ok$')
 failed=$(cat "$log"/*.verdict 2>/dev/null | grep -c '^FAILED$')
+echo "check: $SECONDS s"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -40,7 +40,7 @@ at=$(sed -n 's/.*listening on \([^ ]*\).*/\1/p' "$dir/server" | head -n 1)
 
 say "framed call $at < README.md        # a line is a message"
 "$framed" call "$at" <README.md >"$dir/lines"
-same README.md "$dir/lines" "$(wc -l <README.md) lines of README.md"
+same README.md "$dir/lines" "every line of README.md"
 
 say "framed call $at --whole < 5 MB     # a file is a message"
 dd if=/dev/urandom of="$dir/big" bs=100000 count=50 2>/dev/null
