@@ -57,6 +57,7 @@ struct framed_client {
     bool conn_live; /* `gone` is still to come */
     bool end_reported;
     bool tell_writable;
+    bool tell_connected; /* so too, even if the connection has ended since: whoever hears of an end knows of what */
     bool finishing;
     bool freeing; /* nobody hears any more how calls ended: what was taken over is still sent */
     atomic_bool woken;
@@ -138,11 +139,22 @@ static bool has_room(const struct framed_client *c)
            c->calls.count < c->config.max_calls;
 }
 
+static bool is_writable_to_tell(const struct framed_client *c)
+{
+    return c->tell_connected || (c->tell_writable && has_room(c));
+}
+
+static void told_writable(struct framed_client *c)
+{
+    c->tell_writable = c->tell_connected = false;
+}
+
 static void conn_connected(struct conn *conn, enum framed_status st)
 {
     struct framed_client *c = client_of(conn);
     if (st == FRAMED_OK) {
         c->state = CLIENT_OPEN;
+        c->tell_connected = c->tell_writable;
         half_close_if_answered(c);
     } else {
         c->ended = st;
@@ -420,7 +432,8 @@ static enum framed_status connect_after(struct framed_client *c, uint64_t pause_
         if (st != FRAMED_OK) return st;
     }
     struct patience p = wait_for(c, wait_ms);
-    c->finishing = c->end_reported = c->tell_writable = false;
+    c->finishing = c->end_reported = false;
+    told_writable(c);
     c->next_address = 0;
     c->error[0] = '\0';
     c->ended = FRAMED_NOT_FOUND;
@@ -495,8 +508,8 @@ static bool take_event(struct framed_client *c, struct framed_event *event)
         return true;
     }
     if (report_done(c, event)) return true;
-    if (c->tell_writable && has_room(c)) {
-        c->tell_writable = false;
+    if (is_writable_to_tell(c)) {
+        told_writable(c);
         *event = (struct framed_event){.kind = FRAMED_EVENT_WRITABLE};
         return true;
     }
@@ -616,7 +629,7 @@ static enum framed_status send_when_room(struct framed_client *c, struct framed_
         st = may_send(c, frame);
     }
     if (st != FRAMED_OK) return st;
-    c->tell_writable = false;
+    told_writable(c);
     st = put(c, frame);
     if (st == FRAMED_OK) framed_conn_flush(&c->conn);
     return st;
@@ -664,7 +677,7 @@ static enum framed_status start_when_room(struct framed_client *c, struct framed
     struct framed_buf kept = {0};
     enum framed_status st = framed_client_start(c, request, left32(c, p), id);
     while (st == FRAMED_FULL) {
-        c->tell_writable = false;
+        told_writable(c);
         st = keep_if_given(c, &request, &kept);
         if (st != FRAMED_OK) break;
         release_given(c);
@@ -722,7 +735,7 @@ enum framed_status framed_client_want(struct framed_client *c, struct framed_wan
         framed_conn_resume(&c->conn);
         framed_os_interest(&c->conn.sock, &want->socket, &want->events);
     }
-    bool ready = c->slot == SLOT_READY || c->done != NULL || (c->tell_writable && has_room(c)) ||
+    bool ready = c->slot == SLOT_READY || c->done != NULL || is_writable_to_tell(c) ||
                  (c->state == CLIENT_ENDED && !c->end_reported) || (c->conn_live && c->conn.closing) ||
                  (c->state == CLIENT_CONNECTING && !c->conn_live && !timer_is_set(&c->backoff));
     uint64_t next = framed_wheel_next(&c->loop.wheel);

@@ -670,6 +670,31 @@ static void send_that_was_full_is_told_when_there_is_room(void **state)
     pair_stop(&p);
 }
 
+static void connection_that_ends_before_anybody_looked_is_told_first_as_connected_then_as_ended(void **state)
+{
+    struct framed_event event;
+    struct framed_client *client;
+    (void)state;
+    sim_start(0);
+    struct sim_acceptor *listener = sim_listen(WHERE);
+    assert_int_equal(framed_client_new(NULL, &client), FRAMED_OK);
+    assert_int_equal(framed_client_connect(client, WHERE, 0), FRAMED_MORE);
+    assert_int_equal(framed_client_step(client), FRAMED_OK);
+    struct sim_peer *peer = sim_accept(listener);
+    assert_non_null(peer);
+    sim_peer_close(peer);
+    assert_int_equal(framed_client_step(client), FRAMED_OK);
+    assert_int_equal(framed_client_next(client, 0, &event), FRAMED_OK);
+    assert_int_equal(event.kind, FRAMED_EVENT_WRITABLE);
+    assert_int_equal(framed_client_next(client, 0, &event), FRAMED_OK);
+    assert_int_equal(event.kind, FRAMED_EVENT_ENDED);
+    assert_int_equal(event.status, FRAMED_CLOSED);
+    assert_int_equal(framed_client_next(client, 0, &event), FRAMED_CLOSED);
+    framed_client_free(client);
+    sim_acceptor_close(listener);
+    sim_stop();
+}
+
 static void call_begun_while_replies_are_ready_leaves_before_they_are_all_taken(void **state)
 {
     struct framed_event event;
@@ -1206,6 +1231,7 @@ int main(void)
         cmocka_unit_test(calls_begun_while_others_are_open_leave_together_with_the_next_turn),
         cmocka_unit_test(calls_begun_leave_without_a_turn_once_they_fill_a_send),
         cmocka_unit_test(calls_begun_leave_when_the_client_is_freed),
+        cmocka_unit_test(connection_that_ends_before_anybody_looked_is_told_first_as_connected_then_as_ended),
         cmocka_unit_test(call_begun_while_replies_are_ready_leaves_before_they_are_all_taken),
         cmocka_unit_test(call_after_one_that_timed_out_leaves_at_once),
         cmocka_unit_test(send_that_was_full_is_told_when_there_is_room),
