@@ -33,7 +33,7 @@ for program in "$build"/tests/test_*; do
     timeout -k 5 "${TEST_SECONDS:-300}" "$program" >"$log/$name" 2>&1
     status=$?
     p=$(grep -c '^\[       OK \]' "$log/$name")
-    f=$(grep -c '^\[  FAILED  \] [a-z]' "$log/$name")
+    f=$(sed '/listed below/,$d' "$log/$name" | grep -c '^\[  FAILED  \] [a-z]')
     report "$name" "$status" "$p" "$f" "$log/$name"
 done
 

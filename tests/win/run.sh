@@ -57,7 +57,7 @@ report() {
 
 c_test() {
     timeout -k 5 180 wine64 "$1" </dev/null >"$log/$2" 2>&1
-    report "$2" $? "$(grep -c '^\[       OK \]' "$log/$2")" "$(grep -c '^\[  FAILED  \] [a-z]' "$log/$2")"
+    report "$2" $? "$(grep -c '^\[       OK \]' "$log/$2")" "$(sed '/listed below/,$d' "$log/$2" | grep -c '^\[  FAILED  \] [a-z]')"
 }
 
 tool_test() {

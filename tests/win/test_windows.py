@@ -266,6 +266,22 @@ class Inspect(ToolTest):
                 self.assertIn(b"through", self.run_tool("inspect", record).stdout)
 
 
+    def test_record_that_another_tap_writes_is_refused_and_stays(self):
+        with tool(NATIVE):
+            server = self.serve()
+        with tempfile.TemporaryDirectory() as folder:
+            record = os.path.join(folder, "record")
+            tap = self.start("inspect", "--tap", f"127.0.0.1:0={server.address}", "--record", record)
+            address = tap.wait_line(r"(127\.0\.0\.1:\d+)").group(1)
+            with tool(NATIVE):
+                self.run_tool("call", address, "-m", "kept")
+            done = self.run_tool("inspect", "--tap", "127.0.0.1:0=" + server.address, "--record", record)
+            self.assert_code(done, 6, record, "Sharing violation")
+            tap.signal(signal.SIGINT)
+            self.assertEqual(tap.finish()[0], 0, tap.stderr)
+            self.assertIn(b"kept", self.run_tool("inspect", record).stdout)
+
+
 class Dll(ToolTest):
     def test_readmes_programs_work_with_it(self):
         with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:

@@ -71,6 +71,7 @@ LEFT_OUT = {
         "Beginning.test_what_is_not_two_addresses": UNIX,
         "Ending.test_second_signal_ends_it_whatever_is_under_way": TERM,
         "Record.test_full_disk_ends_the_record_and_nothing_else": WORDS,
+        "Record.test_record_that_another_tap_writes_is_refused_and_stays": WORDS,
         "WhatIsShown.test_full_output_is_said_once_and_relaying_goes_on": WORDS,
         "WhatPasses.test_reset_by_the_client_ends_the_target": RESET,
         "WhatPasses.test_reset_by_the_target_ends_the_client_after_what_came_before": RESET,
