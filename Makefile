@@ -49,7 +49,8 @@ CLI   := $(filter-out src/cli/host_%.c,$(wildcard src/cli/*.c)) $(wildcard src/c
 BENCH := $(filter-out bench/load.c,$(wildcard bench/*.c))
 UNIT  := $(wildcard tests/unit/test_*.c)
 SIM   := $(wildcard tests/sim/test_*.c)
-SUPPORT := $(filter-out tests/support/sim.c,$(wildcard tests/support/*.c))
+SIMULATOR := $(wildcard tests/support/sim*.c)
+SUPPORT := $(filter-out $(SIMULATOR),$(wildcard tests/support/*.c))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB_OBJ := $(call obj,$(PROTO) $(SRC) $(OS))
@@ -132,7 +133,7 @@ $(BUILD)/framed$(EXE): $(CLI_OBJ) $(BUILD)/libframed.a
 
 # ---- tests ----
 
-$(BUILD)/tests/test_sim%$(EXE): $(BUILD)/obj/tests/sim/test_sim%.o $(call obj,$(SUPPORT) tests/support/sim.c $(PROTO) $(SRC))
+$(BUILD)/tests/test_sim%$(EXE): $(BUILD)/obj/tests/sim/test_sim%.o $(call obj,$(SUPPORT) $(SIMULATOR) $(PROTO) $(SRC))
 	@mkdir -p $(@D)
 	$(call SAY,LD )$(LINK) -o $@ $^ $(CMOCKA) $(LIBS)
 

@@ -5,7 +5,7 @@
  * left", "the peer finished", "it failed, so". Nobody outside src/os sees readiness or would-block, errno or a WSA code:
  * the platform classifies them into enum framed_status in one table.
  *
- * Platforms: os_posix.c, os_win.c, and tests/support/sim.c in simulated time; one is chosen at link time. How a poller waits
+ * Platforms: os_posix.c, os_win.c, and tests/support/sim*.c in simulated time; one is chosen at link time. How a poller waits
  * is chosen at run time (enum framed_wait).
  *
  * Threads: a poller and its sockets belong to one thread at a time; framed_os_wake, the clock, random, locks and threads

@@ -1,0 +1,326 @@
+/*
+ * sim_time.c: owns time, actors, and the order in which things happen.
+ * Must not know connections, but for whether somebody's socket is ready.
+ * Invariant: time moves only when nobody can do anything at the present moment.
+ */
+#define _XOPEN_SOURCE 700
+#include "sim_world.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <ucontext.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define STACKS_ARE_WATCHED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define STACKS_ARE_WATCHED 1
+#endif
+#endif
+#ifdef STACKS_ARE_WATCHED
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+enum {
+    STACK_SIZE = 256 << 10,
+    SPIN_LIMIT = 20000 /* turns at one moment in which nothing happened */
+};
+
+/* Runs on a stack of its own until it waits. */
+struct sim_actor {
+    void (*run)(void *ctx);
+    void *ctx;
+    ucontext_t here;
+    uint8_t *stack;
+    void *shadow;             /* the sanitizer's */
+    struct os_poller *poller; /* waits for it, or NULL */
+    uint64_t deadline_ns;
+    uint64_t steps;
+    bool stopping;
+    bool done;
+};
+
+/* The test's own thread, while an actor runs. */
+static struct {
+    ucontext_t here;
+    void *shadow;
+    const void *stack;
+    size_t stack_size;
+} home;
+
+uint64_t sim_now_ms(void)
+{
+    return (world.now_ns - START_NS) / MS;
+}
+
+void sim_at(uint64_t ms, void (*fn)(void *ctx), void *ctx)
+{
+    struct event event = {after_ms(ms), world.event_number++, fn, ctx};
+    APPEND(world.events, event);
+}
+
+/* ---- actors ---- */
+
+static void leave_home(struct sim_actor *a)
+{
+#ifdef STACKS_ARE_WATCHED
+    __sanitizer_start_switch_fiber(&home.shadow, a->stack, STACK_SIZE);
+#endif
+    must(swapcontext(&home.here, &a->here) == 0, "no way to an actor's stack");
+#ifdef STACKS_ARE_WATCHED
+    __sanitizer_finish_switch_fiber(home.shadow, NULL, NULL);
+#endif
+}
+
+static void go_home(struct sim_actor *a)
+{
+#ifdef STACKS_ARE_WATCHED
+    __sanitizer_start_switch_fiber(a->done ? NULL : &a->shadow, home.stack, home.stack_size);
+#endif
+    must(swapcontext(&a->here, &home.here) == 0, "no way back from an actor's stack");
+#ifdef STACKS_ARE_WATCHED
+    __sanitizer_finish_switch_fiber(a->shadow, &home.stack, &home.stack_size);
+#endif
+}
+
+static void actor_main(void)
+{
+    struct sim_actor *a = world.stepping;
+#ifdef STACKS_ARE_WATCHED
+    __sanitizer_finish_switch_fiber(NULL, &home.stack, &home.stack_size);
+#endif
+    a->run(a->ctx);
+    a->done = true;
+    go_home(a);
+}
+
+struct sim_actor *sim_add_actor(void (*run)(void *ctx), void *ctx)
+{
+    struct sim_actor *a = made(sizeof *a);
+    a->run = run;
+    a->ctx = ctx;
+    a->stack = made(STACK_SIZE);
+    must(getcontext(&a->here) == 0, "no context");
+    a->here.uc_stack.ss_sp = a->stack;
+    a->here.uc_stack.ss_size = STACK_SIZE;
+    a->here.uc_link = NULL;
+    makecontext(&a->here, actor_main, 0);
+    APPEND(world.actors, a);
+    return a;
+}
+
+bool sim_actor_done(const struct sim_actor *actor)
+{
+    return actor->done;
+}
+
+uint64_t sim_actor_steps(const struct sim_actor *actor)
+{
+    return actor->steps;
+}
+
+void free_actors(void)
+{
+    for (size_t i = 0; i < world.actors.n; i++) {
+        must(world.actors.at[i]->done, "an actor has not ended");
+        free(world.actors.at[i]);
+    }
+    free(world.actors.at);
+}
+
+static bool actor_can_step(const struct sim_actor *a)
+{
+    if (a->done) return false;
+    return a->stopping || world.now_ns >= a->deadline_ns || (a->poller && poller_ready(a->poller));
+}
+
+/* Lets the actor run until it waits again, or ends. */
+static void step_actor(struct sim_actor *a)
+{
+    must(world.stepping == NULL, "an actor steps inside an actor");
+    must(++world.idle_turns < SPIN_LIMIT, "somebody turns and turns, and nothing happens");
+    world.stepping = a;
+    a->steps++;
+    a->poller = NULL;
+    leave_home(a);
+    world.stepping = NULL;
+    if (a->done) {
+        free(a->stack);
+        a->stack = NULL;
+        happened();
+    }
+}
+
+/* Inside an actor: others may go on. */
+static void wait_as_actor(struct sim_actor *a, struct os_poller *poller, uint64_t deadline_ns)
+{
+    a->poller = poller;
+    a->deadline_ns = deadline_ns;
+    go_home(a);
+    a->poller = NULL;
+}
+
+void sim_actor_stop(struct sim_actor *actor)
+{
+    must(world.stepping == NULL, "an actor cannot stop one");
+    actor->stopping = true;
+    for (int i = 0; i < 100 && !actor->done; i++) step_actor(actor);
+    must(actor->done, "an actor does not stop");
+}
+
+/* True when some actor had something to do. */
+static bool step_some_actor(void)
+{
+    size_t n = world.actors.n;
+    size_t first = world.dice ? thrown(n) : world.next_actor;
+    for (size_t i = 0; i < n; i++) {
+        size_t k = (first + i) % n;
+        if (!actor_can_step(world.actors.at[k])) continue;
+        world.next_actor = k + 1;
+        step_actor(world.actors.at[k]);
+        return true;
+    }
+    return false;
+}
+
+/* ---- what happens next ---- */
+
+static bool run_due_event(void)
+{
+    size_t found = SIZE_MAX;
+    for (size_t i = 0; i < world.events.n; i++) {
+        const struct event *e = &world.events.at[i];
+        if (e->when_ns > world.now_ns) continue;
+        if (found == SIZE_MAX || e->number < world.events.at[found].number) found = i;
+    }
+    if (found == SIZE_MAX) return false;
+    struct event event = world.events.at[found];
+    world.events.at[found] = world.events.at[--world.events.n];
+    event.fn(event.ctx);
+    happened();
+    return true;
+}
+
+/* One thing that can happen now, apart from the waiting test itself. */
+static bool world_moves(void)
+{
+    pump();
+    if (run_due_event()) return true;
+    return step_some_actor();
+}
+
+/* Nobody has anything to do: on to the next moment at which somebody has, at most `limit_ns`. */
+static void pass_time(uint64_t limit_ns)
+{
+    uint64_t next = limit_ns;
+    for (size_t i = 0; i < world.actors.n; i++) {
+        const struct sim_actor *a = world.actors.at[i];
+        if (!a->done && a->deadline_ns < next) next = a->deadline_ns;
+    }
+    for (size_t i = 0; i < world.events.n; i++) {
+        if (world.events.at[i].when_ns < next) next = world.events.at[i].when_ns;
+    }
+    must(next != UINT64_MAX, "everybody waits for ever");
+    must(next > world.now_ns, "time stands still");
+    world.now_ns = next;
+    happened();
+}
+
+static bool never(void *ctx)
+{
+    (void)ctx;
+    return false;
+}
+
+bool sim_run_until(bool (*done)(void *ctx), void *ctx, uint64_t ms)
+{
+    uint64_t limit_ns = after_ms(ms);
+    must(world.stepping == NULL, "an actor cannot let time pass");
+    for (;;) {
+        pump();
+        if (done(ctx)) return true;
+        if (world_moves()) continue;
+        if (world.now_ns >= limit_ns) return false;
+        pass_time(limit_ns);
+    }
+}
+
+void sim_run_ms(uint64_t ms)
+{
+    (void)sim_run_until(never, NULL, ms);
+}
+
+/* ---- waiting ---- */
+
+static bool want_ready(void *ctx)
+{
+    const struct framed_want *want = ctx;
+    const struct end *e = end_of_handle(want->socket);
+    if (e == NULL) return false;
+    const struct os_socket *s = e->socket;
+    if (s && s->poller->closing) return true;
+    if (e->connecting) return want->events && !e->blackhole;
+    if ((want->events & FRAMED_WANT_READ) && can_receive(e)) return true;
+    return (want->events & FRAMED_WANT_WRITE) && can_send(e);
+}
+
+void sim_wait_want(const struct framed_want *want)
+{
+    struct framed_want copy = *want;
+    (void)sim_run_until(want_ready, &copy, want->timeout_ms == FRAMED_NEVER ? OS_FOREVER : want->timeout_ms);
+}
+
+/* A poller that fails tells at least what is closed, as the real ones do. */
+static enum framed_status failed_wait(struct os_poller *poller, enum framed_status st)
+{
+    must(!poller->waiting, "framed_os_wait was called from inside itself");
+    poller->waiting = true;
+    serve_closings(poller);
+    poller->waiting = false;
+    return st;
+}
+
+enum framed_status framed_os_wait(struct os_poller *poller, uint64_t timeout_ms)
+{
+    enum framed_status st;
+    uint64_t limit_ns = after_ms(timeout_ms);
+    struct sim_actor *self = world.stepping;
+    if (self && self->stopping) return failed_wait(poller, FRAMED_OS);
+    if (fails(OP_WAIT, &st)) return failed_wait(poller, st);
+    must(self || ++world.idle_turns < SPIN_LIMIT, "the test's own thread waits and waits, and nothing happens");
+    for (;;) {
+        pump();
+        /* A wait that does not wait still lets the others go on, as they would on their own processors. */
+        bool others_first = timeout_ms == 0 || thrown(2) == 1;
+        if (others_first && !self && world_moves()) continue;
+        if (others_first && self) {
+            wait_as_actor(self, poller, world.now_ns);
+            if (self->stopping) return failed_wait(poller, FRAMED_OS);
+            pump();
+        }
+        if (poller_ready(poller)) {
+            (void)serve(poller);
+            return FRAMED_OK;
+        }
+        if (!self && world_moves()) continue;
+        if (world.now_ns >= limit_ns) return FRAMED_OK;
+        if (!self) {
+            pass_time(limit_ns);
+            continue;
+        }
+        wait_as_actor(self, poller, limit_ns);
+        if (self->stopping) return failed_wait(poller, FRAMED_OS);
+    }
+}
+
+void framed_os_wake(struct os_poller *poller)
+{
+    poller->woken = true;
+}
+
+void framed_os_sleep_ms(uint32_t ms)
+{
+    if (world.stepping)
+        wait_as_actor(world.stepping, NULL, after_ms(ms));
+    else
+        sim_run_ms(ms);
+}
