@@ -92,6 +92,7 @@ static void free_ends(void)
     for (size_t i = 0; i < world.ends.n; i++) {
         struct end *e = world.ends.at[i];
         queue_free(&e->in);
+        forget_parcels(e);
         free(e);
     }
     free(world.ends.at);
@@ -118,6 +119,7 @@ void sim_stop(void)
     for (size_t i = 0; i < world.acceptors.n; i++) free(world.acceptors.at[i]);
     free(world.acceptors.at);
     free(world.events.at);
+    free(world.live.at);
     world.exists = false;
     meter_fini(&world.meter);
 }

@@ -48,6 +48,7 @@ void sim_thread(uintptr_t self);
 /* ---- time ---- */
 
 uint64_t sim_now_ms(void); /* since sim_start */
+uint64_t sim_now_us(void);
 
 /* Lets this much time pass. 0: until nobody has anything to do now. */
 void sim_run_ms(uint64_t ms);
@@ -58,7 +59,12 @@ bool sim_run_until(bool (*done)(void *ctx), void *ctx, uint64_t ms);
 /* The world calls fn(ctx) ms from now. */
 void sim_at(uint64_t ms, void (*fn)(void *ctx), void *ctx);
 
-/* Framed_client_want's wait: until the handle is ready for what is wanted, or timeout_ms (FRAMED_NEVER: no limit) passed. */
+/* The clock that server and client read leaps forward, as after a suspend: whoever waits has waited too long. What is on its
+ * way, and what sim_at was asked for, is as far off as before; so is the end of the sim_run_until under way. */
+void sim_clock_jump(uint64_t ms);
+
+/* Framed_client_want's wait: until the handle is ready for what is wanted, or timeout_ms (FRAMED_NEVER: no limit) passed. From
+ * inside an actor, too. */
 void sim_wait_want(const struct framed_want *want);
 
 /* ---- actors ---- */
@@ -70,6 +76,15 @@ uint64_t sim_actor_steps(const struct sim_actor *actor); /* how often it went on
 
 /* From now on its framed_os_wait gives FRAMED_OS; returns when it has ended. */
 void sim_actor_stop(struct sim_actor *actor);
+
+/* Its next framed_os_wait gives FRAMED_OS, once. */
+void sim_actor_break(struct sim_actor *actor);
+
+/* It does nothing for so long, whatever happens. */
+void sim_actor_stall(struct sim_actor *actor, uint64_t ms);
+
+/* The port of the connection that the actor made last; 0: none yet. */
+unsigned sim_actor_port(const struct sim_actor *actor);
 
 /* ---- faults ---- */
 
@@ -104,6 +119,9 @@ void sim_fail(enum sim_op op, uint64_t n, enum framed_status status);
 /* The same, and all times after it. */
 void sim_fail_onward(enum sim_op op, uint64_t n, enum framed_status status);
 
+/* One in so many, as the dice say; 0: none. */
+void sim_fail_odds(enum sim_op op, uint32_t one_in, enum framed_status status);
+
 /* Failures are over, and what was counted. */
 void sim_fail_never(void);
 
@@ -128,6 +146,25 @@ struct sim_script {
     uint64_t cut_after; /* bytes */
 };
 void sim_script(enum sim_side side, const struct sim_script *script); /* NULL: none again */
+
+/* How long things take from end to end, of connections made from now on: each direction has a time of its own between least
+ * and most, to which each thing sent adds some of the jitter. What one end sends arrives in the order it was sent; connections
+ * overtake each other. NULL: no time at all, as at the start. */
+struct sim_delay {
+    uint32_t least_us;
+    uint32_t most_us;
+    uint32_t jitter_us;
+};
+void sim_delay(const struct sim_delay *delay);
+
+/* Something happens to one of the connections that there are, thrown by dice, or to one direction of it. False: there is none. */
+enum sim_hit {
+    SIM_HIT_RESET,  /* both ends are told */
+    SIM_HIT_END,    /* one end reads the end of the stream, the other is broken */
+    SIM_HIT_SILENT, /* nothing more goes through one way, and nobody is told; after `ms` both ends are: keepalive */
+    SIM_HIT_STALL   /* nothing arrives at one end for `ms` */
+};
+bool sim_hit(enum sim_hit what, uint64_t ms);
 
 /* ---- names and places ---- */
 

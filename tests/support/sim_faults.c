@@ -34,9 +34,15 @@ void sim_fail_onward(enum sim_op op, uint64_t n, enum framed_status status)
     add_failure(op, n, status, true);
 }
 
+void sim_fail_odds(enum sim_op op, uint32_t one_in, enum framed_status status)
+{
+    world.odds[op] = (struct odds){one_in, status};
+}
+
 void sim_fail_never(void)
 {
     world.failure_count = 0;
+    memset(world.odds, 0, sizeof world.odds);
 }
 
 uint64_t sim_ops(enum sim_op op)
@@ -60,5 +66,9 @@ bool fails(enum sim_op op, enum framed_status *status)
         *status = f->status;
         return true;
     }
-    return false;
+    const struct odds *odds = &world.odds[op];
+    if (odds->one_in == 0 || thrown(odds->one_in) != 0) return false;
+    world.failures_reached++;
+    *status = odds->status;
+    return true;
 }

@@ -87,6 +87,7 @@ void break_end(struct end *e)
     if (e->closed || e->broken) return;
     e->broken = true;
     queue_free(&e->in);
+    forget_parcels(e);
     happened();
 }
 
@@ -111,11 +112,11 @@ void close_end(struct end *e)
     e->closed = true;
     queue_free(&e->in);
     happened();
-    if (other == NULL || other->closed || other->broken) return;
+    if (other == NULL || is_gone(other)) return;
     if (unread && !other->silent)
-        break_end(other);
+        carry(other, PARCEL_RESET);
     else if (!e->silent)
-        other->in_finished = true;
+        carry(other, PARCEL_END);
 }
 
 static void execute_cut(struct end *e)
@@ -125,10 +126,7 @@ static void execute_cut(struct end *e)
     e->silent = true;
     happened();
     if (cut == SIM_CUT_SILENT) return;
-    if (cut == SIM_CUT_END)
-        e->other->in_finished = true;
-    else
-        e->other->breaks_later = true;
+    carry(e->other, cut == SIM_CUT_END ? PARCEL_END : PARCEL_RESET_AFTER_ALL);
     break_end(e);
 }
 
@@ -143,8 +141,9 @@ size_t room_to_send(const struct end *e, size_t n)
 {
     const struct end *to = e->other;
     if (e->silent) return 0;
-    if (is_gone(to)) return n; /* the reset comes afterwards */
-    return least(n, to->capacity > to->in.len ? to->capacity - to->in.len : 0);
+    if (is_gone(to) && is_instant(to)) return n; /* the reset comes afterwards */
+    size_t held = to->in.len + to->wire.len;
+    return least(n, to->capacity > held ? to->capacity - held : 0);
 }
 
 /* Moves what fits of n bytes. */
@@ -153,13 +152,11 @@ size_t push(struct end *e, const uint8_t *at, size_t n)
     n = room_to_send(e, n);
     if (n == 0) return 0;
     happened();
-    if (is_gone(e->other)) {
-        e->sent += n;
-        break_end(e);
-        return n;
-    }
-    queue_put(&e->other->in, at, n);
     e->sent += n;
+    if (is_gone(e->other) && is_instant(e->other))
+        break_end(e);
+    else
+        carry_bytes(e->other, at, n);
     return n;
 }
 
@@ -220,6 +217,8 @@ void join_listener(struct end *e, struct end *listener, const struct place *to)
     far->give_up_ms = listener->give_up_ms;
     far->keepalive_said = listener->keepalive_said;
     e->to_self = far->to_self = world.to_self;
+    give_delay(far);
+    APPEND(world.live, e);
     if (listener->acceptor == NULL) give_script(far, SIM_ACCEPTOR);
     while (*last) last = &(*last)->next_waiting;
     *last = far;

@@ -27,7 +27,7 @@ static void peer_pump_out(struct sim_peer *p)
     }
     if (p->finish && p->outbox.len == 0 && !e->out_finished && !e->broken) {
         e->out_finished = true;
-        if (!e->silent) e->other->in_finished = true;
+        if (!e->silent) carry(e->other, PARCEL_END);
         happened();
     }
 }
@@ -77,6 +77,7 @@ struct sim_peer *sim_connect_from(const char *address, const char *host)
     if (listener == NULL) return NULL;
     struct end *e = end_new();
     e->local = near_place(&to, host);
+    give_delay(e);
     join_listener(e, listener, &to);
     return peer_new(e);
 }
@@ -149,7 +150,7 @@ void sim_peer_reset(struct sim_peer *peer)
     peer->end->closed = true;
     queue_free(&peer->end->in);
     queue_free(&peer->outbox);
-    if (!peer->end->silent) break_end(other);
+    if (!peer->end->silent) carry(other, PARCEL_RESET);
     happened();
 }
 

@@ -87,11 +87,16 @@ static bool can_accept(const struct end *e)
     return e->waiting != NULL;
 }
 
+bool can_connect(const struct end *e)
+{
+    return !e->blackhole && !e->travels;
+}
+
 static bool socket_ready(const struct os_socket *s)
 {
     const struct end *e = end_of_handle(s->handle);
     if ((s->wants & WANT_ACCEPT) && can_accept(e)) return true;
-    if ((s->wants & WANT_CONNECT) && !e->blackhole) return true;
+    if ((s->wants & WANT_CONNECT) && can_connect(e)) return true;
     if (e->connecting) return false;
     if ((s->wants & WANT_RECEIVE) && can_receive(e)) return true;
     return (s->wants & WANT_SEND) && can_send(e);
@@ -139,6 +144,7 @@ static void do_connect(struct os_socket *s, struct end *e)
         struct place to = e->remote;
         join_listener(e, listener, &to);
         give_script(e, SIM_CONNECTOR);
+        note_port(port_of(&e->local));
     } else {
         e->broken = true;
     }
@@ -219,7 +225,7 @@ static void serve_socket(struct os_socket *s)
 {
     struct end *e = end_of_handle(s->handle);
     if ((s->wants & WANT_ACCEPT) && can_accept(e)) do_accept(s, e);
-    if (!(s->wants & CLOSING) && (s->wants & WANT_CONNECT) && !e->blackhole) do_connect(s, e);
+    if (!(s->wants & CLOSING) && (s->wants & WANT_CONNECT) && can_connect(e)) do_connect(s, e);
     if (e->connecting) return;
     bool send_first = thrown(2) == 1;
     if (send_first && !(s->wants & CLOSING) && (s->wants & WANT_SEND) && can_send(e)) do_send(s, e);
@@ -342,6 +348,11 @@ void framed_os_accept_stop(struct os_socket *s)
     s->wants &= (uint8_t)~WANT_ACCEPT;
 }
 
+static void answered(void *ctx)
+{
+    ((struct end *)ctx)->travels = false;
+}
+
 enum framed_status framed_os_connect(struct os_poller *poller, struct os_socket *s, const struct os_address *to)
 {
     enum framed_status st;
@@ -352,6 +363,11 @@ enum framed_status framed_os_connect(struct os_poller *poller, struct os_socket 
     e->local = near_place(&e->remote, NULL);
     e->connecting = true;
     for (size_t i = 0; i < world.blackhole_count; i++) e->blackhole |= same_place(&world.blackholes[i], &e->remote);
+    give_delay(e);
+    if (e->delay_ns > 0) {
+        e->travels = true;
+        at_ns(world.now_ns + travel_ns(e) + travel_ns(e), answered, e);
+    }
     count_handle(e);
     enlist(poller, s, e);
     must(s->ops->connected != NULL, "connect: nobody to tell");
@@ -432,7 +448,7 @@ enum framed_status framed_os_finish(struct os_socket *s)
     }
     if (writes_fail(e)) return FRAMED_RESET;
     e->out_finished = true;
-    if (!e->silent) e->other->in_finished = true;
+    if (!e->silent) carry(e->other, PARCEL_END);
     happened();
     return FRAMED_OK;
 }

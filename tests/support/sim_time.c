@@ -17,11 +17,13 @@
 #endif
 #endif
 #ifdef STACKS_ARE_WATCHED
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
 enum {
     STACK_SIZE = 256 << 10,
+    MOST_SPARE = 64,
     SPIN_LIMIT = 20000 /* turns at one moment in which nothing happened */
 };
 
@@ -31,11 +33,15 @@ struct sim_actor {
     void *ctx;
     ucontext_t here;
     uint8_t *stack;
-    void *shadow;             /* the sanitizer's */
-    struct os_poller *poller; /* waits for it, or NULL */
+    void *shadow;                   /* the sanitizer's */
+    struct os_poller *poller;       /* waits for it, or NULL */
+    const struct framed_want *want; /* or for that */
     uint64_t deadline_ns;
+    uint64_t stalled_until_ns;
     uint64_t steps;
+    unsigned port;
     bool stopping;
+    bool breaks;
     bool done;
 };
 
@@ -52,13 +58,81 @@ uint64_t sim_now_ms(void)
     return (world.now_ns - START_NS) / MS;
 }
 
+uint64_t sim_now_us(void)
+{
+    return (world.now_ns - START_NS) / 1000;
+}
+
+static bool is_before(const struct event *a, const struct event *b)
+{
+    return a->when_ns != b->when_ns ? a->when_ns < b->when_ns : a->number < b->number;
+}
+
+static void swap_events(size_t i, size_t k)
+{
+    struct event event = world.events.at[i];
+    world.events.at[i] = world.events.at[k];
+    world.events.at[k] = event;
+}
+
+void at_ns(uint64_t when_ns, void (*fn)(void *ctx), void *ctx)
+{
+    struct event event = {when_ns, world.event_number++, fn, ctx};
+    APPEND(world.events, event);
+    struct event *at = world.events.at;
+    for (size_t i = world.events.n - 1; i > 0 && is_before(&at[i], &at[(i - 1) / 2]); i = (i - 1) / 2)
+        swap_events(i, (i - 1) / 2);
+}
+
 void sim_at(uint64_t ms, void (*fn)(void *ctx), void *ctx)
 {
-    struct event event = {after_ms(ms), world.event_number++, fn, ctx};
-    APPEND(world.events, event);
+    at_ns(after_ms(ms), fn, ctx);
+}
+
+static struct event take_event(void)
+{
+    struct event *at = world.events.at;
+    struct event first = at[0];
+    size_t n = --world.events.n;
+    at[0] = at[n];
+    for (size_t i = 0, k; (k = 2 * i + 1) < n; i = k) {
+        if (k + 1 < n && is_before(&at[k + 1], &at[k])) k++;
+        if (!is_before(&at[k], &at[i])) break;
+        swap_events(i, k);
+    }
+    return first;
+}
+
+void sim_clock_jump(uint64_t ms)
+{
+    world.now_ns += ms * MS;
+    world.leapt_ns += ms * MS;
+    for (size_t i = 0; i < world.events.n; i++) world.events.at[i].when_ns += ms * MS; /* its order stays */
+    for (size_t i = 0; i < world.ends.n; i++) shift_parcels(world.ends.at[i], ms * MS);
+    happened();
 }
 
 /* ---- actors ---- */
+
+/* Stacks outlive their actors, and worlds: making one costs more than a short life on it. */
+static uint8_t *spare_stacks[MOST_SPARE];
+static size_t spare_count;
+
+static uint8_t *take_stack(void)
+{
+    return spare_count > 0 ? spare_stacks[--spare_count] : made(STACK_SIZE);
+}
+
+static void keep_stack(uint8_t *stack)
+{
+#ifdef STACKS_ARE_WATCHED
+    __asan_unpoison_memory_region(stack, STACK_SIZE); /* the last frame was never left */
+#endif
+    if (spare_count < MOST_SPARE)
+        spare_stacks[spare_count++] = stack;
+    else
+        free(stack);
+}
 
 static void leave_home(struct sim_actor *a)
 {
@@ -98,7 +172,7 @@ struct sim_actor *sim_add_actor(void (*run)(void *ctx), void *ctx)
     struct sim_actor *a = made(sizeof *a);
     a->run = run;
     a->ctx = ctx;
-    a->stack = made(STACK_SIZE);
+    a->stack = take_stack();
     must(getcontext(&a->here) == 0, "no context");
     a->here.uc_stack.ss_sp = a->stack;
     a->here.uc_stack.ss_size = STACK_SIZE;
@@ -127,10 +201,27 @@ void free_actors(void)
     free(world.actors.at);
 }
 
+static bool want_ready(const struct framed_want *want)
+{
+    const struct end *e = end_of_handle(want->socket);
+    if (e == NULL) return false;
+    const struct os_socket *s = e->socket;
+    if (s && s->poller->closing) return true;
+    if (e->connecting) return want->events && can_connect(e);
+    if ((want->events & FRAMED_WANT_READ) && can_receive(e)) return true;
+    return (want->events & FRAMED_WANT_WRITE) && can_send(e);
+}
+
+static bool is_stalled(const struct sim_actor *a)
+{
+    return a->stalled_until_ns > world.now_ns;
+}
+
 static bool actor_can_step(const struct sim_actor *a)
 {
-    if (a->done) return false;
-    return a->stopping || world.now_ns >= a->deadline_ns || (a->poller && poller_ready(a->poller));
+    if (a->done || is_stalled(a)) return false;
+    if (a->stopping || a->breaks || world.now_ns >= a->deadline_ns) return true;
+    return (a->poller && poller_ready(a->poller)) || (a->want && want_ready(a->want));
 }
 
 /* Lets the actor run until it waits again, or ends. */
@@ -144,7 +235,7 @@ static void step_actor(struct sim_actor *a)
     leave_home(a);
     world.stepping = NULL;
     if (a->done) {
-        free(a->stack);
+        keep_stack(a->stack);
         a->stack = NULL;
         happened();
     }
@@ -157,6 +248,26 @@ static void wait_as_actor(struct sim_actor *a, struct os_poller *poller, uint64_
     a->deadline_ns = deadline_ns;
     go_home(a);
     a->poller = NULL;
+}
+
+void sim_actor_break(struct sim_actor *actor)
+{
+    actor->breaks = true;
+}
+
+void sim_actor_stall(struct sim_actor *actor, uint64_t ms)
+{
+    actor->stalled_until_ns = after_ms(ms);
+}
+
+unsigned sim_actor_port(const struct sim_actor *actor)
+{
+    return actor->port;
+}
+
+void note_port(unsigned port)
+{
+    if (world.stepping) world.stepping->port = port;
 }
 
 void sim_actor_stop(struct sim_actor *actor)
@@ -186,15 +297,8 @@ static bool step_some_actor(void)
 
 static bool run_due_event(void)
 {
-    size_t found = SIZE_MAX;
-    for (size_t i = 0; i < world.events.n; i++) {
-        const struct event *e = &world.events.at[i];
-        if (e->when_ns > world.now_ns) continue;
-        if (found == SIZE_MAX || e->number < world.events.at[found].number) found = i;
-    }
-    if (found == SIZE_MAX) return false;
-    struct event event = world.events.at[found];
-    world.events.at[found] = world.events.at[--world.events.n];
+    if (world.events.n == 0 || world.events.at[0].when_ns > world.now_ns) return false;
+    struct event event = take_event();
     event.fn(event.ctx);
     happened();
     return true;
@@ -214,11 +318,10 @@ static void pass_time(uint64_t limit_ns)
     uint64_t next = limit_ns;
     for (size_t i = 0; i < world.actors.n; i++) {
         const struct sim_actor *a = world.actors.at[i];
-        if (!a->done && a->deadline_ns < next) next = a->deadline_ns;
+        uint64_t then = is_stalled(a) ? a->stalled_until_ns : a->deadline_ns;
+        if (!a->done && then < next) next = then;
     }
-    for (size_t i = 0; i < world.events.n; i++) {
-        if (world.events.at[i].when_ns < next) next = world.events.at[i].when_ns;
-    }
+    if (world.events.n > 0 && world.events.at[0].when_ns < next) next = world.events.at[0].when_ns;
     must(next != UINT64_MAX, "everybody waits for ever");
     must(next > world.now_ns, "time stands still");
     world.now_ns = next;
@@ -233,12 +336,15 @@ static bool never(void *ctx)
 
 bool sim_run_until(bool (*done)(void *ctx), void *ctx, uint64_t ms)
 {
-    uint64_t limit_ns = after_ms(ms);
+    uint64_t began_ns = world.now_ns, leapt_ns = world.leapt_ns;
+    uint64_t long_ns = after_ms(ms) - began_ns;
     must(world.stepping == NULL, "an actor cannot let time pass");
     for (;;) {
         pump();
         if (done(ctx)) return true;
         if (world_moves()) continue;
+        uint64_t from_ns = began_ns + (world.leapt_ns - leapt_ns);
+        uint64_t limit_ns = long_ns > UINT64_MAX - from_ns ? UINT64_MAX : from_ns + long_ns;
         if (world.now_ns >= limit_ns) return false;
         pass_time(limit_ns);
     }
@@ -251,22 +357,23 @@ void sim_run_ms(uint64_t ms)
 
 /* ---- waiting ---- */
 
-static bool want_ready(void *ctx)
+static bool is_wanted(void *ctx)
 {
-    const struct framed_want *want = ctx;
-    const struct end *e = end_of_handle(want->socket);
-    if (e == NULL) return false;
-    const struct os_socket *s = e->socket;
-    if (s && s->poller->closing) return true;
-    if (e->connecting) return want->events && !e->blackhole;
-    if ((want->events & FRAMED_WANT_READ) && can_receive(e)) return true;
-    return (want->events & FRAMED_WANT_WRITE) && can_send(e);
+    return want_ready(ctx);
 }
 
 void sim_wait_want(const struct framed_want *want)
 {
     struct framed_want copy = *want;
-    (void)sim_run_until(want_ready, &copy, want->timeout_ms == FRAMED_NEVER ? OS_FOREVER : want->timeout_ms);
+    uint64_t ms = want->timeout_ms == FRAMED_NEVER ? OS_FOREVER : want->timeout_ms;
+    struct sim_actor *self = world.stepping;
+    if (self == NULL) {
+        (void)sim_run_until(is_wanted, &copy, ms);
+        return;
+    }
+    self->want = &copy;
+    wait_as_actor(self, NULL, after_ms(ms));
+    self->want = NULL;
 }
 
 /* A poller that fails tells at least what is closed, as the real ones do. */
@@ -279,12 +386,19 @@ static enum framed_status failed_wait(struct os_poller *poller, enum framed_stat
     return st;
 }
 
+static bool must_fail(struct sim_actor *self)
+{
+    if (self == NULL || !(self->stopping || self->breaks)) return false;
+    self->breaks = false;
+    return true;
+}
+
 enum framed_status framed_os_wait(struct os_poller *poller, uint64_t timeout_ms)
 {
     enum framed_status st;
     uint64_t limit_ns = after_ms(timeout_ms);
     struct sim_actor *self = world.stepping;
-    if (self && self->stopping) return failed_wait(poller, FRAMED_OS);
+    if (must_fail(self)) return failed_wait(poller, FRAMED_OS);
     if (fails(OP_WAIT, &st)) return failed_wait(poller, st);
     must(self || ++world.idle_turns < SPIN_LIMIT, "the test's own thread waits and waits, and nothing happens");
     for (;;) {
@@ -294,7 +408,7 @@ enum framed_status framed_os_wait(struct os_poller *poller, uint64_t timeout_ms)
         if (others_first && !self && world_moves()) continue;
         if (others_first && self) {
             wait_as_actor(self, poller, world.now_ns);
-            if (self->stopping) return failed_wait(poller, FRAMED_OS);
+            if (must_fail(self)) return failed_wait(poller, FRAMED_OS);
             pump();
         }
         if (poller_ready(poller)) {
@@ -308,7 +422,7 @@ enum framed_status framed_os_wait(struct os_poller *poller, uint64_t timeout_ms)
             continue;
         }
         wait_as_actor(self, poller, limit_ns);
-        if (self->stopping) return failed_wait(poller, FRAMED_OS);
+        if (must_fail(self)) return failed_wait(poller, FRAMED_OS);
     }
 }
 

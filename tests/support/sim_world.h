@@ -3,6 +3,7 @@
  *   sim.c         the world: its beginning and end, dice, memory, locks
  *   sim_time.c    time, actors, the order in which things happen
  *   sim_net.c     the ends of connections and the bytes between them
+ *   sim_wire.c    what has been sent and has not arrived, and what befalls connections
  *   sim_socket.c  framed sockets: what os.h asks, and what it tells
  *   sim_peer.c    raw peers
  *   sim_place.c   addresses and names
@@ -46,6 +47,21 @@ struct queue {
     size_t cap;
 };
 
+/* Something on its way to an end. What travels one way arrives in order. */
+enum parcel_kind { PARCEL_BYTES, PARCEL_END, PARCEL_RESET, PARCEL_RESET_AFTER_ALL };
+
+struct parcel {
+    uint64_t when_ns;
+    size_t n; /* PARCEL_BYTES: of what lies in `wire` */
+    enum parcel_kind kind;
+};
+
+#define LIST(type)                                                                                                          \
+    struct {                                                                                                                \
+        type *at;                                                                                                           \
+        size_t n, cap;                                                                                                      \
+    }
+
 struct end {
     intptr_t handle;
     struct os_socket *socket; /* the framed owner, once attached */
@@ -56,8 +72,15 @@ struct end {
     struct end *waiting;      /* of a listener: connections not yet accepted */
     struct place local;
     struct place remote;
-    struct queue in; /* sent by the other end, not yet read here */
-    size_t capacity; /* of `in` */
+    struct queue in;   /* sent by the other end, not yet read here */
+    struct queue wire; /* and not even here yet */
+    LIST(struct parcel) parcels;
+    size_t next_parcel;
+    size_t capacity; /* of `in` and `wire` together */
+    uint64_t delay_ns;
+    uint64_t jitter_ns;
+    uint64_t stalled_until_ns;
+    bool awaited; /* an event will bring the next parcel */
     const struct sim_script *script;
     struct sim_script script_copy;
     size_t receive_turn;
@@ -68,6 +91,7 @@ struct end {
     bool listening;
     bool counted;     /* among the open handles */
     bool connecting;  /* not yet told */
+    bool travels;     /* ... since nobody has answered yet */
     bool blackhole;   /* and never will be */
     bool in_finished; /* nothing comes behind what is in `in` */
     bool out_finished;
@@ -124,17 +148,17 @@ struct failure {
     bool used;
 };
 
+/* One in so many fails, by the dice. */
+struct odds {
+    uint32_t one_in; /* 0: none */
+    enum framed_status status;
+};
+
 struct name {
     char text[64];
     struct place hosts[MOST_NAME_HOSTS];
     size_t n;
 };
-
-#define LIST(type)                                                                                                          \
-    struct {                                                                                                                \
-        type *at;                                                                                                           \
-        size_t n, cap;                                                                                                      \
-    }
 
 struct world {
     bool exists;
@@ -147,8 +171,11 @@ struct world {
     LIST(struct sim_peer *) peers;
     LIST(struct sim_actor *) actors;
     LIST(struct sim_acceptor *) acceptors;
-    LIST(struct event) events;
+    LIST(struct event) events; /* a heap: the next one first */
     uint64_t event_number;
+    LIST(struct end *) live; /* connecting ends of connections, some of them over already */
+    struct sim_delay delay;
+    uint64_t leapt_ns; /* by which the clock has jumped in all */
     struct sim_actor *stepping;
     size_t next_actor;
     uint64_t idle_turns;
@@ -163,6 +190,7 @@ struct world {
     uint64_t ops[OP_COUNT];
     struct failure failures[MOST_FAILURES];
     size_t failure_count;
+    struct odds odds[OP_COUNT];
     uint64_t failures_reached;
     struct sim_script scripts[2];
     bool scripted[2];
@@ -203,6 +231,9 @@ void happened(void);
 
 /* All must have ended. */
 void free_actors(void);
+void at_ns(uint64_t when_ns, void (*fn)(void *ctx), void *ctx);
+/* Whoever is running has a connection from this port now. */
+void note_port(unsigned port);
 
 /* ---- sim_faults.c ---- */
 
@@ -253,6 +284,20 @@ struct end *find_listener(const struct place *to);
 void join_listener(struct end *e, struct end *listener, const struct place *to);
 void close_listener(struct end *e);
 
+/* ---- sim_wire.c ---- */
+
+void give_delay(struct end *e);
+/* How long one more thing takes to this end. */
+uint64_t travel_ns(const struct end *e);
+/* What is sent to it is there at once. */
+bool is_instant(const struct end *to);
+/* Sends bytes, or anything but bytes, to that end. */
+void carry_bytes(struct end *to, const uint8_t *at, size_t n);
+void carry(struct end *to, enum parcel_kind kind);
+void forget_parcels(struct end *e);
+/* The clock has leapt, and what is on its way is as far off as before. */
+void shift_parcels(struct end *e, uint64_t ns);
+
 /* ---- sim_peer.c ---- */
 
 /* Lets the raw peers do what they can. */
@@ -263,6 +308,7 @@ struct sim_peer *peer_new(struct end *e);
 
 bool can_receive(const struct end *e);
 bool can_send(const struct end *e);
+bool can_connect(const struct end *e);
 bool poller_ready(const struct os_poller *poller);
 void serve_closings(struct os_poller *poller);
 /* Makes the callbacks that can be made now; returns how many sockets it served. */
