@@ -50,6 +50,8 @@ BENCH := $(filter-out bench/load.c,$(wildcard bench/*.c))
 UNIT  := $(wildcard tests/unit/test_*.c)
 SIM   := $(wildcard tests/sim/test_*.c)
 SIMULATOR := $(wildcard tests/support/sim*.c)
+WORLD := $(wildcard tests/world/test_*.c)
+TRIAL := $(filter-out $(WORLD) tests/world/main.c,$(wildcard tests/world/*.c))
 SUPPORT := $(filter-out $(SIMULATOR),$(wildcard tests/support/*.c))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -61,11 +63,11 @@ CLI_UNIT := $(call obj,$(filter src/cli/options.c src/cli/option_table.c src/cli
 ifeq ($(TARGET),windows)
 include tests/win/tests.mk
 endif
-TESTS   := $(patsubst %.c,$(BUILD)/tests/%$(EXE),$(notdir $(UNIT) $(SIM)))
+TESTS   := $(patsubst %.c,$(BUILD)/tests/%$(EXE),$(notdir $(UNIT) $(SIM) $(WORLD)))
 SLOW    := $(BUILD)/tests/words
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH))
 
-.PHONY: all test windows test-windows demo check layers bench install uninstall clean format help test-deps tests fuzz
+.PHONY: all test sim windows test-windows demo check layers bench install uninstall clean format help test-deps tests fuzz
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -76,6 +78,7 @@ help:
 	@echo 'make demo      serves, calls and measures with nothing but a C compiler and make'
 	@echo 'make test      all quick tests; installs what they need, or says what is missing'
 	@echo 'make check     the slow ones: two compilers, sanitizers, format, lint, exhaustive, fuzz, peers, Windows, counts'
+	@echo 'make sim       SEEDS=1000 of clients, servers and faults in simulated time; SEED=123 shows the trace of one'
 	@echo 'make layers    proves that proto/ computes and only src/os acts'
 	@echo 'make windows   build/windows/framed.exe and the rest, with MinGW-w64; make test-windows tests it under Wine'
 	@echo 'make fuzz      SECONDS=60 of libFuzzer and AFL++ in all; make fuzz-cover: what the inputs kept in fuzz/corpus reach'
@@ -137,6 +140,14 @@ $(BUILD)/tests/test_sim%$(EXE): $(BUILD)/obj/tests/sim/test_sim%.o $(call obj,$(
 	@mkdir -p $(@D)
 	$(call SAY,LD )$(LINK) -o $@ $^ $(CMOCKA) $(LIBS)
 
+$(BUILD)/tests/test_world%$(EXE): $(BUILD)/obj/tests/world/test_world%.o $(call obj,$(TRIAL) $(SUPPORT) $(SIMULATOR) $(PROTO) $(SRC))
+	@mkdir -p $(@D)
+	$(call SAY,LD )$(LINK) -o $@ $^ $(CMOCKA) $(LIBS)
+
+$(BUILD)/tests/sim$(EXE): $(call obj,tests/world/main.c $(TRIAL) $(SUPPORT) $(SIMULATOR) $(PROTO) $(SRC))
+	@mkdir -p $(@D)
+	$(call SAY,LD )$(LINK) -o $@ $^ $(CMOCKA) $(LIBS)
+
 $(BUILD)/tests/test_%$(EXE): $(BUILD)/obj/tests/unit/test_%.o $(call obj,$(SUPPORT)) $(LIB_OBJ) $(CLI_UNIT)
 	@mkdir -p $(@D)
 	$(call SAY,LD )$(LINK) -o $@ $^ $(CMOCKA) $(LIBS)
@@ -153,6 +164,10 @@ test-deps:
 test: test-deps
 	@$(MAKE) --no-print-directory all tests
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh
+
+# Trials in simulated time: tests/world. One SEED, with its trace; or SEEDS=N of them from FIRST on.
+sim: $(BUILD)/tests/sim$(EXE)
+	@$(BUILD)/tests/sim$(EXE) $(if $(SEED),$(SEED),$(or $(FIRST),1) $(or $(SEEDS),1000))
 
 # ---- Windows: cross-built with MinGW-w64, tested under Wine ----
 

@@ -1,0 +1,137 @@
+/*
+ * plan.c: owns what a seed decides beforehand.
+ * Must not know how it is carried out.
+ * Invariants: a plan has at least LEAST_CALLS calls and one fault; a calm one has no fault, limit or handler that would excuse
+ * a call without a reply.
+ */
+#include "payload.h"
+#include "trial.h"
+#include <string.h>
+
+const char *const fault_names[FAULT_COUNT] = {
+    "stalled wire", "stalled server", "stalled client",  "few events a wait", "out of descriptors", "reset",
+    "end",          "silence",        "server's memory", "client's memory",   "clock leap",         "failing operation",
+    "drain",        "crash",          "stranger"};
+
+uint64_t throw_word(struct dice *dice)
+{
+    return mixed(dice->state += UINT64_C(0x9e3779b97f4a7c15));
+}
+
+uint32_t throw_below(struct dice *dice, uint32_t n)
+{
+    return (uint32_t)((throw_word(dice) >> 32) * n >> 32);
+}
+
+uint32_t throw_range(struct dice *dice, uint32_t least, uint32_t most)
+{
+    return least + throw_below(dice, most - least + 1);
+}
+
+bool throw_one_in(struct dice *dice, uint32_t n)
+{
+    return n > 0 && throw_below(dice, n) == 0;
+}
+
+/* One of these, the later ones more rarely. */
+static uint32_t throw_one_of(struct dice *dice, const uint32_t *list, uint32_t n)
+{
+    uint32_t i = throw_below(dice, n), k = throw_below(dice, n);
+    return list[i < k ? i : k];
+}
+#define ONE_OF(dice, ...)                                                                                                   \
+    throw_one_of(dice, (const uint32_t[]){__VA_ARGS__}, sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))
+
+static void plan_server(struct plan *p, struct dice *d)
+{
+    struct framed_server_config *c = &p->server;
+    framed_server_config_init(c, sizeof *c);
+    c->replies = p->replies;
+    c->max_calls = ONE_OF(d, 0, 4, 1, 16, 2);
+    c->max_unsent = ONE_OF(d, 0, 64 << 10, 4096, 100, 1);
+    c->max_log_lines = 1000;
+    c->drain_ms = ONE_OF(d, 0, 1000, 100);
+    c->linger_ms = ONE_OF(d, 0, 50, 500);
+    if (p->calm) {
+        c->frame_ms = c->idle_ms = c->send_ms = FRAMED_NEVER;
+        return;
+    }
+    c->max_frame = ONE_OF(d, 0, 64 << 10, 20000);
+    c->max_conns = ONE_OF(d, 0, 4, 2, 1);
+    c->max_conns_per_address = ONE_OF(d, 0, 0, 0, 3);
+    c->max_memory = ONE_OF(d, 0, 8 << 20, 0, 300 << 10);
+    c->frame_ms = ONE_OF(d, 0, 2000, 200);
+    c->idle_ms = ONE_OF(d, 0, 5000, 300);
+    c->call_ms = ONE_OF(d, 0, 2000, 100);
+    c->send_ms = ONE_OF(d, 0, 1000, 100);
+}
+
+static void plan_client(struct plan *p, struct client_plan *c, struct dice *d)
+{
+    struct framed_client_config *config = &c->config;
+    framed_client_config_init(config, sizeof *config);
+    c->way = p->replies == FRAMED_REPLIES_NONE ? WAY_SENDING : (enum way)throw_below(d, WAY_SENDING);
+    c->at_once = c->way == WAY_PIPELINED || c->way == WAY_STEPPED ? ONE_OF(d, 4, 16, 64, 2) : 1;
+    c->limit_ms = p->calm ? FRAMED_NEVER : ONE_OF(d, 5000, 500, 30000, 50, FRAMED_NEVER);
+    c->think_ms = ONE_OF(d, 0, 5, 50, 1000);
+    c->finishes = throw_below(d, 2) == 0;
+    config->replies = p->replies;
+    config->max_calls = ONE_OF(d, 0, 8, 2);
+    config->max_unsent = ONE_OF(d, 0, 4096, 100000, 1);
+    config->backoff_ms = ONE_OF(d, 0, 10, 1000);
+    config->linger_ms = ONE_OF(d, 0, 50);
+    if (p->calm) {
+        config->frame_ms = config->send_ms = FRAMED_NEVER;
+        return;
+    }
+    config->max_frame = ONE_OF(d, 0, 0, 50000);
+    config->frame_ms = ONE_OF(d, 0, 2000, 200);
+    config->idle_ms = ONE_OF(d, 0, 0, 10000, 200);
+    config->send_ms = ONE_OF(d, 0, 1000, 100);
+}
+
+static void plan_fault(struct plan *p, struct fault *f, struct dice *d)
+{
+    f->kind = (enum fault_kind)throw_below(d, p->calm ? FAULT_FIRST_HARSH : FAULT_COUNT);
+    f->after_calls = throw_range(d, 1, p->calls * 9 / 10);
+    f->ms = ONE_OF(d, 20, 200, 1, 2000);
+    f->one_in = ONE_OF(d, 20, 5, 100, 2, 1);
+    f->which = (uint32_t)throw_word(d);
+    if (f->kind == FAULT_CLOCK) f->ms = ONE_OF(d, 1000, 60000, 100, 10000, 3600000);
+}
+
+/* How late a client may be told: as long as it may be held up by what is planned, or by itself. */
+static uint32_t slack_of(const struct plan *p)
+{
+    uint32_t ms = 1000;
+    for (uint32_t i = 0; i < p->fault_count; i++)
+        if (p->faults[i].kind == FAULT_STALL_CLIENT || p->faults[i].kind == FAULT_CLOCK) ms += p->faults[i].ms;
+    return ms;
+}
+
+void plan_make(struct plan *p, uint64_t seed)
+{
+    struct dice dice = {seed}, *d = &dice;
+    memset(p, 0, sizeof *p);
+    p->seed = seed;
+    p->calm = throw_one_in(d, 8);
+    p->replies = throw_one_in(d, 12) ? FRAMED_REPLIES_NONE : FRAMED_REPLIES_ORDERED;
+    p->client_count = throw_range(d, 1, MOST_CLIENTS);
+    p->calls = throw_range(d, LEAST_CALLS, MOST_CALLS);
+    p->capacity = ONE_OF(d, 64 << 10, 4096, 200, 20000, 1 << 20);
+    p->largest = ONE_OF(d, 300, 5000, 100, 30000, MOST_PAYLOAD);
+    p->delay.least_us = ONE_OF(d, 0, 100, 5000, 50000);
+    p->delay.most_us = p->delay.least_us * throw_range(d, 1, 4);
+    p->delay.jitter_us = ONE_OF(d, 0, 200, 2000, 30000);
+    p->defer_one_in = ONE_OF(d, 4, 2, 20, 1);
+    p->defer_ms = ONE_OF(d, 10, 100, 1, 3000);
+    p->unkind_one_in = p->calm ? 0 : ONE_OF(d, 50, 0, 20, 200);
+    plan_server(p, d);
+    for (uint32_t i = 0; i < p->client_count; i++) {
+        plan_client(p, &p->clients[i], d);
+        p->clients[i].calls = p->calls / p->client_count + (i < p->calls % p->client_count);
+    }
+    p->fault_count = throw_range(d, 1, MOST_FAULTS);
+    for (uint32_t i = 0; i < p->fault_count; i++) plan_fault(p, &p->faults[i], d);
+    p->slack_ms = slack_of(p);
+}
