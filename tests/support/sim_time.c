@@ -3,37 +3,14 @@
  * Must not know connections, but for whether somebody's socket is ready.
  * Invariant: time moves only when nobody can do anything at the present moment.
  */
-#define _XOPEN_SOURCE 700
 #include "sim_world.h"
-#include <stdio.h>
 #include <stdlib.h>
-#include <ucontext.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define STACKS_ARE_WATCHED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define STACKS_ARE_WATCHED 1
-#endif
-#endif
-#ifdef STACKS_ARE_WATCHED
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#endif
-
-enum {
-    STACK_SIZE = 256 << 10,
-    MOST_SPARE = 64,
-    SPIN_LIMIT = 20000 /* turns at one moment in which nothing happened */
-};
+enum { SPIN_LIMIT = 20000 }; /* turns at one moment in which nothing happened */
 
 /* Runs on a stack of its own until it waits. */
 struct sim_actor {
-    void (*run)(void *ctx);
-    void *ctx;
-    ucontext_t here;
-    uint8_t *stack;
-    void *shadow;                   /* the sanitizer's */
+    struct stack *stack;
     struct os_poller *poller;       /* waits for it, or NULL */
     const struct framed_want *want; /* or for that */
     uint64_t deadline_ns;
@@ -44,14 +21,6 @@ struct sim_actor {
     bool breaks;
     bool done;
 };
-
-/* The test's own thread, while an actor runs. */
-static struct {
-    ucontext_t here;
-    void *shadow;
-    const void *stack;
-    size_t stack_size;
-} home;
 
 uint64_t sim_now_ms(void)
 {
@@ -114,70 +83,10 @@ void sim_clock_jump(uint64_t ms)
 
 /* ---- actors ---- */
 
-/* Stacks outlive their actors, and worlds: making one costs more than a short life on it. */
-static uint8_t *spare_stacks[MOST_SPARE];
-static size_t spare_count;
-
-static uint8_t *take_stack(void)
-{
-    return spare_count > 0 ? spare_stacks[--spare_count] : made(STACK_SIZE);
-}
-
-static void keep_stack(uint8_t *stack)
-{
-#ifdef STACKS_ARE_WATCHED
-    __asan_unpoison_memory_region(stack, STACK_SIZE); /* the last frame was never left */
-#endif
-    if (spare_count < MOST_SPARE)
-        spare_stacks[spare_count++] = stack;
-    else
-        free(stack);
-}
-
-static void leave_home(struct sim_actor *a)
-{
-#ifdef STACKS_ARE_WATCHED
-    __sanitizer_start_switch_fiber(&home.shadow, a->stack, STACK_SIZE);
-#endif
-    must(swapcontext(&home.here, &a->here) == 0, "no way to an actor's stack");
-#ifdef STACKS_ARE_WATCHED
-    __sanitizer_finish_switch_fiber(home.shadow, NULL, NULL);
-#endif
-}
-
-static void go_home(struct sim_actor *a)
-{
-#ifdef STACKS_ARE_WATCHED
-    __sanitizer_start_switch_fiber(a->done ? NULL : &a->shadow, home.stack, home.stack_size);
-#endif
-    must(swapcontext(&a->here, &home.here) == 0, "no way back from an actor's stack");
-#ifdef STACKS_ARE_WATCHED
-    __sanitizer_finish_switch_fiber(a->shadow, &home.stack, &home.stack_size);
-#endif
-}
-
-static void actor_main(void)
-{
-    struct sim_actor *a = world.stepping;
-#ifdef STACKS_ARE_WATCHED
-    __sanitizer_finish_switch_fiber(NULL, &home.stack, &home.stack_size);
-#endif
-    a->run(a->ctx);
-    a->done = true;
-    go_home(a);
-}
-
 struct sim_actor *sim_add_actor(void (*run)(void *ctx), void *ctx)
 {
     struct sim_actor *a = made(sizeof *a);
-    a->run = run;
-    a->ctx = ctx;
-    a->stack = take_stack();
-    must(getcontext(&a->here) == 0, "no context");
-    a->here.uc_stack.ss_sp = a->stack;
-    a->here.uc_stack.ss_size = STACK_SIZE;
-    a->here.uc_link = NULL;
-    makecontext(&a->here, actor_main, 0);
+    a->stack = stack_new(run, ctx);
     APPEND(world.actors, a);
     return a;
 }
@@ -232,11 +141,10 @@ static void step_actor(struct sim_actor *a)
     world.stepping = a;
     a->steps++;
     a->poller = NULL;
-    leave_home(a);
+    a->done = !stack_enter(a->stack);
     world.stepping = NULL;
     if (a->done) {
-        keep_stack(a->stack);
-        a->stack = NULL;
+        stack_free(a->stack);
         happened();
     }
 }
@@ -246,7 +154,7 @@ static void wait_as_actor(struct sim_actor *a, struct os_poller *poller, uint64_
 {
     a->poller = poller;
     a->deadline_ns = deadline_ns;
-    go_home(a);
+    stack_leave(a->stack);
     a->poller = NULL;
 }
 

@@ -2,6 +2,7 @@
  * sim_world.h: what the files of the simulator know of each other. Not for tests: theirs is sim.h.
  *   sim.c         the world: its beginning and end, dice, memory, locks
  *   sim_time.c    time, actors, the order in which things happen
+ *   sim_stack.c   stacks for actors to run on
  *   sim_net.c     the ends of connections and the bytes between them
  *   sim_wire.c    what has been sent and has not arrived, and what befalls connections
  *   sim_socket.c  framed sockets: what os.h asks, and what it tells
@@ -234,6 +235,16 @@ void free_actors(void);
 void at_ns(uint64_t when_ns, void (*fn)(void *ctx), void *ctx);
 /* Whoever is running has a connection from this port now. */
 void note_port(unsigned port);
+
+/* ---- sim_stack.c ---- */
+
+/* run(ctx) will begin when it is entered for the first time. */
+struct stack *stack_new(void (*run)(void *ctx), void *ctx);
+void stack_free(struct stack *s); /* what ran on it must have returned */
+/* Goes on there, until it leaves (true) or returns (false). */
+bool stack_enter(struct stack *s);
+/* From what runs there: back to where it was entered. */
+void stack_leave(struct stack *s);
 
 /* ---- sim_faults.c ---- */
 

@@ -95,7 +95,8 @@ static void give_up(struct asker *a)
 
 /* ---- one call after the other ---- */
 
-static enum framed_status ask_blocking(struct asker *a)
+/* False: perhaps the connection is over; reconnecting will tell. */
+static bool asked_one(struct asker *a)
 {
     struct framed_event event = {0};
     struct framed_bytes bytes = request(a);
@@ -105,15 +106,12 @@ static enum framed_status ask_blocking(struct asker *a)
     if (st == FRAMED_USAGE) trial_fail(a->trial, "client %u: framed_client_call says USAGE", a->index);
     told(a, call, port_now(a), outcome_of(&event), st, event.payload);
     think(a);
-    return st;
+    return st == FRAMED_OK || (st == FRAMED_TIMEOUT && event.outcome == FRAMED_MAYBE_EXECUTED);
 }
 
 static void ask_one_by_one(struct asker *a)
 {
-    while (has_more(a)) {
-        enum framed_status st = ask_blocking(a);
-        if (st != FRAMED_OK && st != FRAMED_TIMEOUT) return; /* is it over? reconnecting will tell */
-    }
+    while (has_more(a) && asked_one(a)) continue;
 }
 
 /* ---- frames that nobody answers ---- */

@@ -218,11 +218,12 @@ void serving_begin(struct trial *t)
 
 void serving_drain(struct trial *t, struct life *life)
 {
-    if (life->doomed || (!t->over && t->life_count >= MOST_LIVES - 1)) return;
+    if (life->doomed || (!t->over && t->life_count >= ENOUGH_LIVES)) return;
     uint32_t ms = life->config.drain_ms != 0 ? life->config.drain_ms : 30000;
     life->doomed = true;
     note(t, "server is to drain", life->index, 0);
-    life->drain_by_ms = sim_now_ms() + ms + DRAIN_SLACK_MS - t->held_up_ms;
+    uint64_t now = sim_now_ms();
+    life->drain_by_ms = (now > life->stalled_until_ms ? now : life->stalled_until_ms) + ms + DRAIN_SLACK_MS - t->held_up_ms;
     framed_server_drain(life->server);
     if (!t->over && life->index == t->life_count && throw_one_in(&t->dice, 2))
         serving_begin(t); /* before the old one ends */

@@ -72,7 +72,7 @@ void trial_fail(struct trial *t, const char *format, ...)
 static bool all_have_asked(void *ctx)
 {
     const struct trial *t = ctx;
-    return t->askers_done == t->plan.client_count;
+    return t->askers_done == t->plan.client_count || t->why[0] != '\0';
 }
 
 static bool all_is_answered(void *ctx)
@@ -139,6 +139,7 @@ static void go_on(struct trial *t)
         trial_fail(t, "some client has not come to its end after %u hours", LONGEST_MS / HOUR_MS);
         return;
     }
+    if (t->why[0] != '\0') return;
     clear_up(t);
     note(t, "all have asked", 0, 0);
     if (!sim_run_until(all_is_answered, t, HOUR_MS) || !sim_run_until(one_serves, t, HOUR_MS)) {

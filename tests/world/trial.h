@@ -18,7 +18,8 @@
 enum {
     MOST_CLIENTS = 8,
     MOST_FAULTS = 12,
-    MOST_LIVES = 16,
+    MOST_LIVES = 32,
+    ENOUGH_LIVES = MOST_LIVES - MOST_FAULTS - 1, /* then nobody is asked to drain any more */
     LEAST_CALLS = 200,
     MOST_CALLS = 300,
     MOST_AT_ONCE = 64,
@@ -147,6 +148,7 @@ struct life {
     struct framed_server *server; /* NULL when it has been freed */
     struct sim_actor *actor;
     enum framed_status run_status;
+    uint64_t stalled_until_ms;
     uint64_t drain_by_ms; /* 0: no drain has been asked for */
     uint32_t index;
     bool serves;

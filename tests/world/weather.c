@@ -96,6 +96,7 @@ static bool stall_server(struct trial *t, const struct fault *f)
     struct life *life = serving_now(t);
     if (life == NULL) return false;
     sim_actor_stall(life->actor, f->ms);
+    life->stalled_until_ms = sim_now_ms() + f->ms;
     t->held_up_ms += f->ms;
     return true;
 }
@@ -103,7 +104,7 @@ static bool stall_server(struct trial *t, const struct fault *f)
 static bool end_server(struct trial *t, const struct fault *f)
 {
     struct life *life = serving_now(t);
-    if (life == NULL || life->doomed || t->life_count >= MOST_LIVES - 1) return false;
+    if (life == NULL || life->doomed || t->life_count >= ENOUGH_LIVES) return false;
     if (f->kind == FAULT_DRAIN) {
         serving_drain(t, life);
     } else {
@@ -116,7 +117,10 @@ static bool end_server(struct trial *t, const struct fault *f)
 static bool fail_operation(struct trial *t, const struct fault *f)
 {
     uint32_t i = f->which % FAILING;
-    sim_fail_odds(failing[i].op, f->one_in, failing[i].status);
+    if (failing[i].op == OP_WAIT)
+        sim_fail(OP_WAIT, f->one_in, FRAMED_OS); /* once: it is the end of a server */
+    else
+        sim_fail_odds(failing[i].op, f->one_in, failing[i].status);
     sim_at(f->ms, operations_work, t);
     note(t, sim_op_name(failing[i].op), f->one_in, failing[i].status);
     return true;
