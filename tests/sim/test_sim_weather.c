@@ -48,7 +48,7 @@ static void jitter_keeps_the_order_of_a_connection(void **state)
 {
     const struct sim_delay delay = {0, 20000, 50000};
     struct rig rig;
-    char text[16];
+    char text[32];
     (void)state;
     rig_start(&rig, 7);
     sim_delay(&delay);

@@ -1,8 +1,8 @@
 /*
  * sim_stack.c: owns stacks to run something on, and the switch between them and the test's own.
  * Must not know what runs there.
- * Invariants: one stack at a time is entered, from the test's own; memory of stacks outlives worlds, since making some costs
- * more than a short life on it.
+ * Invariants: one stack at a time is entered, from the test's own; what has returned leaves its stack to others, also of later
+ * worlds, since making one costs more than a short life on it.
  */
 #define _XOPEN_SOURCE 700
 #include "sim_world.h"
@@ -18,7 +18,6 @@
 #endif
 #endif
 #ifdef STACKS_ARE_WATCHED
-#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -30,7 +29,7 @@
 #define SWITCHES_BY_JUMP 0
 #endif
 
-enum { STACK_SIZE = 256 << 10, MOST_SPARE = 64 };
+enum { STACK_SIZE = 256 << 10 };
 
 /* Where somebody is to go on. */
 struct place_to_be {
@@ -44,6 +43,7 @@ struct stack {
     void *ctx;
     struct place_to_be here;
     uint8_t *memory;
+    struct stack *next; /* spare */
     bool entered;
     bool over;
 };
@@ -55,19 +55,7 @@ static struct {
     size_t size;
 } home;
 
-static uint8_t *spare[MOST_SPARE];
-static size_t spare_count;
-
-static void keep(uint8_t *memory)
-{
-#ifdef STACKS_ARE_WATCHED
-    __asan_unpoison_memory_region(memory, STACK_SIZE); /* the last frame was never left */
-#endif
-    if (spare_count < MOST_SPARE)
-        spare[spare_count++] = memory;
-    else
-        free(memory);
-}
+static struct stack *spare;
 
 /* ---- the switch ---- */
 
@@ -103,7 +91,7 @@ bool stack_enter(struct stack *s)
 void stack_leave(struct stack *s)
 {
 #ifdef STACKS_ARE_WATCHED
-    __sanitizer_start_switch_fiber(s->over ? NULL : &s->here.shadow, home.memory, home.size);
+    __sanitizer_start_switch_fiber(&s->here.shadow, home.memory, home.size);
 #endif
     jump(&s->here, &home.here, false);
 #ifdef STACKS_ARE_WATCHED
@@ -113,23 +101,23 @@ void stack_leave(struct stack *s)
 
 static void begin(void)
 {
-    struct stack *s = home.entered;
 #ifdef STACKS_ARE_WATCHED
     __sanitizer_finish_switch_fiber(NULL, &home.memory, &home.size);
 #endif
-    s->run(s->ctx);
-    s->over = true;
-    stack_leave(s);
+    for (;;) { /* one life after the other */
+        struct stack *s = home.entered;
+        s->run(s->ctx);
+        s->over = true;
+        stack_leave(s);
+    }
 }
 
 /* ---- beginning and end ---- */
 
-struct stack *stack_new(void (*run)(void *ctx), void *ctx)
+static struct stack *fresh(void)
 {
     struct stack *s = made(sizeof *s);
-    s->run = run;
-    s->ctx = ctx;
-    s->memory = spare_count > 0 ? spare[--spare_count] : made(STACK_SIZE);
+    s->memory = made(STACK_SIZE);
     must(getcontext(&s->here.context) == 0, "no context");
     s->here.context.uc_stack.ss_sp = s->memory;
     s->here.context.uc_stack.ss_size = STACK_SIZE;
@@ -138,8 +126,21 @@ struct stack *stack_new(void (*run)(void *ctx), void *ctx)
     return s;
 }
 
+struct stack *stack_new(void (*run)(void *ctx), void *ctx)
+{
+    struct stack *s = spare;
+    if (s != NULL)
+        spare = s->next;
+    else
+        s = fresh();
+    s->run = run;
+    s->ctx = ctx;
+    s->over = false;
+    return s;
+}
+
 void stack_free(struct stack *s)
 {
-    keep(s->memory);
-    free(s);
+    s->next = spare;
+    spare = s;
 }

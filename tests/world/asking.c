@@ -204,11 +204,19 @@ static bool next_event(struct asker *a, uint32_t ms, struct framed_event *event)
     return st == FRAMED_OK;
 }
 
+/* No more requests, though replies are still to come. */
+static void finish_early(struct asker *a)
+{
+    if (!a->plan->finishes || a->finishing || a->asked_count == 0) return;
+    a->finishing = framed_client_finish(a->client) == FRAMED_OK;
+}
+
 static void ask_many(struct asker *a)
 {
     struct framed_event event;
     for (;;) {
         start_some(a);
+        if (!has_more(a)) finish_early(a);
         if (a->asked_count == 0 && !has_more(a)) return;
         if (next_event(a, WAIT_MS, &event) && !took_event(a, &event)) return;
         if (a->asked_count == 0) think(a); /* else calls would be told late, and it were our fault */
@@ -243,7 +251,7 @@ static void finish(struct asker *a)
 {
     struct framed_event event;
     uint64_t until = sim_now_ms() + FINISH_MS;
-    if (framed_client_finish(a->client) != FRAMED_OK) return;
+    if (!a->finishing && framed_client_finish(a->client) != FRAMED_OK) return;
     while (sim_now_ms() < until)
         if (next_event(a, WAIT_MS, &event) && !took_event(a, &event)) return;
 }

@@ -101,5 +101,8 @@ int main(int argc, char **argv)
     ON_DEATH(say_which);
     signal(SIGABRT, on_signal);
     signal(SIGSEGV, on_signal);
-    return (argc > 2 ? run(first, count) : show(first)) ? 0 : 1;
+    bool well = argc > 2 ? run(first, count) : show(first);
+    if (well) return 0;
+    fflush(stdout);
+    _Exit(1); /* what a failed trial leaves behind is no news */
 }

@@ -8,10 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
-enum {
-    PAYLOAD_NAMED = 8,
-    PAYLOAD_FOREIGN = UINT32_MAX
-}; /* from this length on a payload says its number; it says no such thing */
+enum { PAYLOAD_NAMED = 8 };        /* from this length on a payload says its number */
+#define PAYLOAD_FOREIGN UINT32_MAX /* it says something else */
 
 static inline uint64_t mixed(uint64_t x)
 {

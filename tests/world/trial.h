@@ -139,6 +139,7 @@ struct asker {
     uint32_t begun;
     uint32_t index;
     bool has_address; /* has connected, or tried to */
+    bool finishing;   /* has said so */
 };
 
 struct life {

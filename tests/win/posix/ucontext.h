@@ -1,6 +1,6 @@
 /*
- * ucontext.h for MinGW: as much of it as tests/support/sim_stack.c uses, in tests/win/posix.c, on fibers. A fiber brings a stack of its
- * own; the one given is left alone. Fibers are never freed: a test has a few, and ends.
+ * ucontext.h for MinGW: as much of it as tests/support/sim_stack.c uses, in tests/win/posix.c, on fibers. A fiber brings a stack of
+ * its own; the one given is left alone. Fibers are never freed: a test has a few, and ends.
  */
 #ifndef FRAMED_TESTS_WIN_UCONTEXT_H
 #define FRAMED_TESTS_WIN_UCONTEXT_H
