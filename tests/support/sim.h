@@ -157,14 +157,15 @@ struct sim_delay {
 };
 void sim_delay(const struct sim_delay *delay);
 
-/* Something happens to one of the connections that there are, thrown by dice, or to one direction of it. False: there is none. */
+/* Something happens to one of the connections that there are, thrown by dice, or to one direction of it. Gives the
+ * port of the end that connected; 0: there is none. */
 enum sim_hit {
     SIM_HIT_RESET,  /* both ends are told */
     SIM_HIT_END,    /* one end reads the end of the stream, the other is broken */
     SIM_HIT_SILENT, /* nothing more goes through one way, and nobody is told; after `ms` both ends are: keepalive */
     SIM_HIT_STALL   /* nothing arrives at one end for `ms` */
 };
-bool sim_hit(enum sim_hit what, uint64_t ms);
+unsigned sim_hit(enum sim_hit what, uint64_t ms);
 
 /* ---- names and places ---- */
 

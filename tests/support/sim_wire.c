@@ -139,10 +139,11 @@ static void give_up_on(void *ctx)
     break_connection(ctx);
 }
 
-bool sim_hit(enum sim_hit what, uint64_t ms)
+unsigned sim_hit(enum sim_hit what, uint64_t ms)
 {
     struct end *e = some_connection();
-    if (e == NULL) return false;
+    if (e == NULL) return 0;
+    unsigned port = port_of(&e->local);
     if (thrown(2) == 1) e = e->other;
     happened();
     switch (what) {
@@ -158,5 +159,5 @@ bool sim_hit(enum sim_hit what, uint64_t ms)
         break;
     case SIM_HIT_STALL: e->stalled_until_ns = world.now_ns + ms * MS; break;
     }
-    return true;
+    return port;
 }

@@ -28,6 +28,7 @@ struct conn {
     uint32_t n, cap;
     uint32_t seen;
     uint32_t ended;
+    bool hit;
     uint32_t replies_told; /* requests from here on may still be told a reply */
 };
 
@@ -127,6 +128,7 @@ void history_text(const struct record *r, char *line, size_t size)
     case HISTORY_ENDED:
         snprintf(line, size, "client %u   is told the end of :%u (status %d)", r->who, r->conn, r->status);
         break;
+    case HISTORY_HIT: snprintf(line, size, "           %s befalls :%u", r->text, r->conn); break;
     default: snprintf(line, size, "           %s (%u, %d)", r->text, r->who, r->status);
     }
 }
@@ -211,9 +213,6 @@ static bool calls_end_once(struct check *c)
             if (begun->limit_ms > 0 && r->at_us > until_us)
                 return broken(c, "call %u, to end within %u ms, ends after %" PRIu64, r->call, begun->limit_ms,
                               (r->at_us - begun->at_us) / 1000);
-            if (c->rules->all_replied && r->outcome != HISTORY_REPLY)
-                return broken(c, "call %u has no reply (%s, status %d), and nothing excuses that", r->call,
-                              outcome_text(r->outcome), r->status);
         }
     }
     for (uint32_t i = 1; i < c->call_count; i++)
@@ -308,6 +307,7 @@ static bool order_is_kept(struct check *c)
         if (r->kind == HISTORY_TOLD && r->conn != 0 && c->conns[r->conn].ended != NOWHERE)
             holds = holds && broken(c, "call %u is told after the end of :%u", r->call, r->conn);
         if (r->kind == HISTORY_ENDED && r->conn != 0) c->conns[r->conn].ended = i;
+        if (r->kind == HISTORY_HIT) c->conns[r->conn].hit = true;
         if (!holds) return false;
     }
     return true;
@@ -322,11 +322,31 @@ static bool all_are_answered(struct check *c)
     return true;
 }
 
+static bool no_excuse(struct check *c, const struct record *told)
+{
+    return broken(c, "call %u on :%u has no reply (%s, status %d), and nothing excuses that", told->call, told->conn,
+                  outcome_text(told->outcome), told->status);
+}
+
+static bool all_are_excused(struct check *c)
+{
+    for (uint32_t i = 0; i < c->h->n; i++) {
+        const struct record *r = at(c, i);
+        if (r->conn == 0 || c->conns[r->conn].hit) continue; /* what went nowhere was promised nothing */
+        bool is_lost = r->kind == HISTORY_TOLD && r->outcome != HISTORY_REPLY;
+        if (is_lost && c->rules->excuse == HISTORY_NONE) return no_excuse(c, r);
+        if (r->kind != HISTORY_ANSWERED || r->answer != HISTORY_GIVEN || c->rules->excuse == HISTORY_ANY) continue;
+        const struct record *told = at(c, c->calls[c->conns[r->conn].requests[r->nth].call].told);
+        if (told->outcome != HISTORY_REPLY) return no_excuse(c, told);
+    }
+    return true;
+}
+
 bool history_holds(const struct history *h, const struct history_rules *rules, char *why, size_t size)
 {
     struct check c = {.h = h, .rules = rules, .why = why, .size = size};
     open_tables(&c);
-    bool holds = calls_end_once(&c) && place_calls(&c) && order_is_kept(&c) && all_are_answered(&c);
+    bool holds = calls_end_once(&c) && place_calls(&c) && order_is_kept(&c) && all_are_answered(&c) && all_are_excused(&c);
     close_tables(&c);
     return holds;
 }

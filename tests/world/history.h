@@ -12,13 +12,20 @@
 #include <stdint.h>
 
 enum history_kind {
-    HISTORY_BEGUN =
-        1, /* client `who` begins `call`, which is to end within limit_ms (0: no matter when); len, digest: the request */
-    HISTORY_SAW, /* a handler of server `who` gets the nth request of `conn`, which says that it is `call` (0: too short to say) */
-    HISTORY_ANSWERED, /* it has answered that: `answer`, and what with */
-    HISTORY_TOLD, /* client `who` is told how `call` ended: `outcome`, and with HISTORY_REPLY what came; `conn`: where it went */
-    HISTORY_ENDED, /* client `who` is told that `conn` is over */
-    HISTORY_NOTE   /* anything else, for people: `text` */
+    /* client `who` begins `call`, to end within limit_ms (0: no matter when); len, digest: the request */
+    HISTORY_BEGUN = 1,
+    /* a handler of server `who` gets the nth request of `conn`, which says that it is `call` (0: too short to say) */
+    HISTORY_SAW,
+    /* it has answered that: `answer`, and what with */
+    HISTORY_ANSWERED,
+    /* client `who` is told how `call` ended: `outcome`, and with HISTORY_REPLY what came; `conn`: where it went */
+    HISTORY_TOLD,
+    /* client `who` is told that `conn` is over */
+    HISTORY_ENDED,
+    /* something befalls `conn`, and excuses what becomes of its calls */
+    HISTORY_HIT,
+    /* anything else, for people: `text` */
+    HISTORY_NOTE
 };
 
 enum history_answer {
@@ -60,9 +67,16 @@ uint64_t history_hash(const struct history *h);
 /* One line, without newline. */
 void history_text(const struct record *r, char *line, size_t size);
 
+/* What may become of a call on a connection that was not hit. */
+enum history_excuse {
+    HISTORY_ANY,     /* anything: all of the world was hit */
+    HISTORY_UNGIVEN, /* no reply, if none was given */
+    HISTORY_NONE     /* a reply */
+};
+
 struct history_rules {
     uint32_t slack_ms; /* how much later than its limit a call may be told */
-    bool all_replied;  /* nothing has happened that excuses a call without a reply */
+    enum history_excuse excuse;
 };
 
 /*
@@ -73,7 +87,8 @@ struct history_rules {
  *   - everything seen is answered exactly once;
  *   - a reply told is what was given for that very request, and was given before; everything before it on its connection was
  *     given too; replies of one connection are told in the order of their requests;
- *   - nothing is told of a connection after its end.
+ *   - nothing is told of a connection after its end;
+ *   - no call is without a reply that has no excuse.
  */
 bool history_holds(const struct history *h, const struct history_rules *rules, char *why, size_t size);
 

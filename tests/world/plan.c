@@ -1,17 +1,28 @@
 /*
  * plan.c: owns what a seed decides beforehand.
  * Must not know how it is carried out.
- * Invariants: a plan has at least LEAST_CALLS calls and one fault; a calm one has no fault, limit or handler that would excuse
- * a call without a reply.
+ * Invariants: a plan has at least LEAST_CALLS calls and one fault; no fault, limit or handler of it excuses more than the plan
+ * says.
  */
 #include "payload.h"
 #include "trial.h"
 #include <string.h>
 
-const char *const fault_names[FAULT_COUNT] = {
-    "stalled wire", "stalled server", "stalled client",  "few events a wait", "out of descriptors", "reset",
-    "end",          "silence",        "server's memory", "client's memory",   "clock leap",         "failing operation",
-    "drain",        "crash",          "stranger"};
+const char *const fault_names[FAULT_COUNT] = {"stalled wire",
+                                              "stalled server",
+                                              "stalled client",
+                                              "few events a wait",
+                                              "out of descriptors",
+                                              "stranger",
+                                              "reset",
+                                              "end",
+                                              "silence",
+                                              "drain",
+                                              "server's memory",
+                                              "client's memory",
+                                              "clock leap",
+                                              "failing operation",
+                                              "crash"};
 
 uint64_t throw_word(struct dice *dice)
 {
@@ -33,6 +44,8 @@ bool throw_one_in(struct dice *dice, uint32_t n)
     return n > 0 && throw_below(dice, n) == 0;
 }
 
+enum { PATIENT_MS = 600000 }; /* longer than anything is held up */
+
 /* One of these, the later ones more rarely. */
 static uint32_t throw_one_of(struct dice *dice, const uint32_t *list, uint32_t n)
 {
@@ -52,8 +65,9 @@ static void plan_server(struct plan *p, struct dice *d)
     c->max_log_lines = 1000;
     c->drain_ms = ONE_OF(d, 0, 1000, 100);
     c->linger_ms = ONE_OF(d, 0, 50, 500);
-    if (p->calm) {
-        c->frame_ms = c->idle_ms = c->send_ms = FRAMED_NEVER;
+    if (p->excuse != HISTORY_ANY) {
+        c->frame_ms = c->idle_ms = c->send_ms = c->drain_ms = FRAMED_NEVER;
+        c->linger_ms = PATIENT_MS;
         return;
     }
     c->max_frame = ONE_OF(d, 0, 64 << 10, 20000);
@@ -72,7 +86,7 @@ static void plan_client(struct plan *p, struct client_plan *c, struct dice *d)
     framed_client_config_init(config, sizeof *config);
     c->way = p->replies == FRAMED_REPLIES_NONE ? WAY_SENDING : (enum way)throw_below(d, WAY_SENDING);
     c->at_once = c->way == WAY_PIPELINED || c->way == WAY_STEPPED ? ONE_OF(d, 4, 16, 64, 2) : 1;
-    c->limit_ms = p->calm ? FRAMED_NEVER : ONE_OF(d, 5000, 500, 30000, 50, FRAMED_NEVER);
+    c->limit_ms = p->excuse != HISTORY_ANY ? FRAMED_NEVER : ONE_OF(d, 5000, 500, 30000, 50, FRAMED_NEVER);
     c->think_ms = ONE_OF(d, 0, 5, 50, 1000);
     c->finishes = throw_below(d, 2) == 0;
     config->replies = p->replies;
@@ -80,8 +94,9 @@ static void plan_client(struct plan *p, struct client_plan *c, struct dice *d)
     config->max_unsent = ONE_OF(d, 0, 4096, 100000, 1);
     config->backoff_ms = ONE_OF(d, 0, 10, 1000);
     config->linger_ms = ONE_OF(d, 0, 50);
-    if (p->calm) {
+    if (p->excuse != HISTORY_ANY) {
         config->frame_ms = config->send_ms = FRAMED_NEVER;
+        config->linger_ms = PATIENT_MS;
         return;
     }
     config->max_frame = ONE_OF(d, 0, 0, 50000);
@@ -92,7 +107,9 @@ static void plan_client(struct plan *p, struct client_plan *c, struct dice *d)
 
 static void plan_fault(struct plan *p, struct fault *f, struct dice *d)
 {
-    f->kind = (enum fault_kind)throw_below(d, p->calm ? FAULT_FIRST_HARSH : FAULT_COUNT);
+    static const uint32_t kinds[] = {
+        [HISTORY_NONE] = FAULT_DRAIN, [HISTORY_UNGIVEN] = FAULT_DRAIN + 1, [HISTORY_ANY] = FAULT_COUNT};
+    f->kind = (enum fault_kind)throw_below(d, kinds[p->excuse]);
     f->after_calls = throw_range(d, 1, p->calls * 9 / 10);
     f->ms = ONE_OF(d, 20, 200, 1, 2000);
     f->one_in = ONE_OF(d, 20, 5, 100, 2, 1);
@@ -114,7 +131,7 @@ void plan_make(struct plan *p, uint64_t seed)
     struct dice dice = {seed}, *d = &dice;
     memset(p, 0, sizeof *p);
     p->seed = seed;
-    p->calm = throw_one_in(d, 8);
+    p->excuse = (enum history_excuse)ONE_OF(d, HISTORY_ANY, HISTORY_ANY, HISTORY_NONE, HISTORY_UNGIVEN);
     p->replies = throw_one_in(d, 12) ? FRAMED_REPLIES_NONE : FRAMED_REPLIES_ORDERED;
     p->client_count = throw_range(d, 1, MOST_CLIENTS);
     p->calls = throw_range(d, LEAST_CALLS, MOST_CALLS);
@@ -125,7 +142,7 @@ void plan_make(struct plan *p, uint64_t seed)
     p->delay.jitter_us = ONE_OF(d, 0, 200, 2000, 30000);
     p->defer_one_in = ONE_OF(d, 4, 2, 20, 1);
     p->defer_ms = ONE_OF(d, 10, 100, 1, 3000);
-    p->unkind_one_in = p->calm ? 0 : ONE_OF(d, 50, 0, 20, 200);
+    p->unkind_one_in = p->excuse == HISTORY_NONE ? 0 : ONE_OF(d, 50, 0, 20, 200);
     plan_server(p, d);
     for (uint32_t i = 0; i < p->client_count; i++) {
         plan_client(p, &p->clients[i], d);

@@ -341,7 +341,7 @@ static void history_refuses_anything_told_after_the_end(void **state)
 static void history_refuses_a_call_without_reply_when_nothing_excuses_it(void **state)
 {
     (void)state;
-    const struct history_rules strict = {.slack_ms = 10, .all_replied = true};
+    const struct history_rules strict = {.slack_ms = 10, .excuse = HISTORY_NONE};
     begun(1);
     saw(0, 1);
     given(0, 1);
@@ -351,7 +351,23 @@ static void history_refuses_a_call_without_reply_when_nothing_excuses_it(void **
     told(2, HISTORY_MAYBE_EXECUTED);
     assert_holds();
     assert_false(history_holds(&history, &strict, why, sizeof why));
-    assert_non_null(strstr(why, "call 2 has no reply"));
+    assert_non_null(strstr(why, "call 2 on :40000 has no reply"));
+    add((struct record){.kind = HISTORY_HIT, .conn = CONN, .text = "something"});
+    assert_true(history_holds(&history, &strict, why, sizeof why));
+}
+
+static void history_refuses_a_given_reply_that_does_not_arrive(void **state)
+{
+    (void)state;
+    const struct history_rules strict = {.slack_ms = 10, .excuse = HISTORY_UNGIVEN};
+    good();
+    assert_true(history_holds(&history, &strict, why, sizeof why)); /* the fourth was given in vain */
+    find(HISTORY_ANSWERED, 3)->answer = HISTORY_GIVEN;
+    assert_holds();
+    assert_false(history_holds(&history, &strict, why, sizeof why));
+    assert_non_null(strstr(why, "call 4 on :40000 has no reply"));
+    add((struct record){.kind = HISTORY_HIT, .conn = CONN, .text = "something"});
+    assert_true(history_holds(&history, &strict, why, sizeof why));
 }
 
 static void history_has_another_hash_when_anything_is_different(void **state)
@@ -398,6 +414,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(history_refuses_an_answer_to_nothing, start, stop),
         cmocka_unit_test_setup_teardown(history_refuses_anything_told_after_the_end, start, stop),
         cmocka_unit_test_setup_teardown(history_refuses_a_call_without_reply_when_nothing_excuses_it, start, stop),
+        cmocka_unit_test_setup_teardown(history_refuses_a_given_reply_that_does_not_arrive, start, stop),
         cmocka_unit_test_setup_teardown(history_has_another_hash_when_anything_is_different, start, stop),
     };
     return cmocka_run_group_tests_name("world_history", tests, NULL, NULL);

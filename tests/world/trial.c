@@ -160,7 +160,7 @@ static void judge(struct trial *t)
 {
     char why[sizeof t->why];
     struct history_rules rules = {.slack_ms = t->plan.slack_ms};
-    rules.all_replied = t->plan.calm && t->plan.replies == FRAMED_REPLIES_ORDERED;
+    rules.excuse = t->plan.replies == FRAMED_REPLIES_ORDERED ? t->plan.excuse : HISTORY_ANY;
     if (t->why[0] == '\0' && !history_holds(&t->history, &rules, why, sizeof why)) trial_fail(t, "%s", why);
     if (t->begun < LEAST_CALLS) trial_fail(t, "only %u calls", t->begun);
     uint32_t faults = 0;

@@ -48,23 +48,22 @@ enum way {
 };
 
 enum fault_kind {
-    FAULT_STALL_WIRE, /* these do not excuse a lost call ... */
+    FAULT_STALL_WIRE, /* these excuse no lost call ... */
     FAULT_STALL_SERVER,
     FAULT_STALL_CLIENT,
     FAULT_FEW_EVENTS,
     FAULT_DESCRIPTORS,
-    FAULT_RESET, /* ... these do */
+    FAULT_STRANGER,
+    FAULT_RESET, /* ... these do on one connection ... */
     FAULT_END,
     FAULT_SILENCE,
-    FAULT_SERVER_MEMORY,
+    FAULT_DRAIN,         /* ... this one those that were given no reply ... */
+    FAULT_SERVER_MEMORY, /* ... and these all */
     FAULT_CLIENT_MEMORY,
     FAULT_CLOCK,
     FAULT_OPERATION,
-    FAULT_DRAIN,
     FAULT_CRASH,
-    FAULT_STRANGER,
-    FAULT_COUNT,
-    FAULT_FIRST_HARSH = FAULT_RESET
+    FAULT_COUNT
 };
 
 extern const char *const fault_names[FAULT_COUNT];
@@ -89,7 +88,7 @@ struct client_plan {
 
 struct plan {
     uint64_t seed;
-    bool calm; /* nothing happens that excuses a call without a reply */
+    enum history_excuse excuse; /* but for HISTORY_ANY, no limit, deadline or fault would excuse more */
     enum framed_replies replies;
     uint32_t calls;
     uint32_t client_count;

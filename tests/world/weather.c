@@ -91,6 +91,15 @@ static bool stranger_comes(struct trial *t, const struct fault *f)
 
 /* ---- the beginning of a fault ---- */
 
+/* On one connection, which is an excuse for what becomes of its calls. */
+static bool hit(struct trial *t, const struct fault *f, enum sim_hit what, uint64_t ms)
+{
+    unsigned port = sim_hit(what, ms);
+    if (port == 0) return false;
+    tell(t, (struct record){.kind = HISTORY_HIT, .conn = port, .text = fault_names[f->kind]});
+    return true;
+}
+
 static bool stall_server(struct trial *t, const struct fault *f)
 {
     struct life *life = serving_now(t);
@@ -130,7 +139,7 @@ static bool befalls(struct trial *t, const struct fault *f)
 {
     struct asker *a = &t->askers[f->which % t->plan.client_count];
     switch (f->kind) {
-    case FAULT_STALL_WIRE: return sim_hit(SIM_HIT_STALL, f->ms);
+    case FAULT_STALL_WIRE: return sim_hit(SIM_HIT_STALL, f->ms) != 0;
     case FAULT_STALL_SERVER: return stall_server(t, f);
     case FAULT_STALL_CLIENT: sim_actor_stall(a->actor, f->ms); return true;
     case FAULT_FEW_EVENTS:
@@ -141,9 +150,9 @@ static bool befalls(struct trial *t, const struct fault *f)
         sim_max_handles(sim_handles() > 1 ? sim_handles() - f->which % 2 : 1);
         sim_at(f->ms, descriptors_are_back, t);
         return true;
-    case FAULT_RESET: return sim_hit(SIM_HIT_RESET, 0);
-    case FAULT_END: return sim_hit(SIM_HIT_END, 0);
-    case FAULT_SILENCE: return sim_hit(SIM_HIT_SILENT, SILENCE_MS);
+    case FAULT_RESET: return hit(t, f, SIM_HIT_RESET, 0);
+    case FAULT_END: return hit(t, f, SIM_HIT_END, 0);
+    case FAULT_SILENCE: return hit(t, f, SIM_HIT_SILENT, SILENCE_MS);
     case FAULT_SERVER_MEMORY:
         t->server_memory_one_in = f->one_in;
         sim_at(f->ms, memory_is_back, t);
