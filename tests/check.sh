@@ -33,6 +33,14 @@ stage_asan() {
         BUILD=$build/asan ASAN_OPTIONS=detect_stack_use_after_return=1 RUN_WITHOUT=test_memory tests/run.sh # it brings an allocator of its own
 }
 
+# Whole worlds in simulated time, from seeds that nobody has tried yet, with the sanitizers.
+stage_sim() {
+    local first=$((RANDOM * 32768 + RANDOM + 1)) count=${SIM_SEEDS:-2500}
+    make -j"$jobs" BUILD="$build/asan" CC=gcc CFLAGS="$sanitize -fsanitize=address,undefined" "$build/asan/tests/sim" || return 1
+    echo "again: make sim FIRST=$first SEEDS=$count"
+    "$build/asan/tests/sim" "$first" "$count"
+}
+
 # Where threads are: the server's inbox, and what other threads may do.
 stage_tsan() {
     make -j"$jobs" BUILD="$build/tsan" CC=gcc CFLAGS="$sanitize -fsanitize=thread" all tests || return 1
@@ -111,7 +119,7 @@ lane() {
 rm -f "$log"/*.verdict
 make -j"$jobs" BUILD="$build" all tests >"$log/build.log" 2>&1 || tail -n 40 "$log/build.log"
 lane words windows fuzz lint linear count &
-lane clang asan tsan poll peers layers format shells
+lane clang asan sim tsan poll peers layers format shells
 wait
 
 passed=$(cat "$log"/*.verdict 2>/dev/null | grep -c '^ok$')

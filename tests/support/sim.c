@@ -124,6 +124,11 @@ void sim_stop(void)
     meter_fini(&world.meter);
 }
 
+void sim_abandon(void)
+{
+    world.exists = false;
+}
+
 struct meter *sim_meter(void)
 {
     return &world.meter;

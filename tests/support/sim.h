@@ -29,6 +29,9 @@ void sim_start(uint64_t seed);
 /* The end. Aborts when a socket, poller, lock or handle was not given back; meter_fini's checks apply to framed_os_allocator. */
 void sim_stop(void);
 
+/* Something is wrong, and has been said: the world is left behind as it is. */
+void sim_abandon(void);
+
 /* What framed_os_allocator gives. */
 struct meter *sim_meter(void);
 

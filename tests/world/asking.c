@@ -26,7 +26,12 @@ static void begun(struct asker *a)
 static void told(struct asker *a, uint32_t call, uint32_t conn, enum history_outcome outcome, enum framed_status st,
                  struct framed_bytes bytes)
 {
-    struct record r = {.kind = HISTORY_TOLD, .who = a->index, .call = call, .conn = conn, .outcome = outcome, .status = st};
+    struct record r = {.kind = HISTORY_TOLD,
+                       .who = a->index,
+                       .call = call,
+                       .conn = conn,
+                       .outcome = outcome,
+                       .status = framed_status_name(st)};
     if (outcome == HISTORY_REPLY) {
         r.len = (uint32_t)bytes.len;
         r.digest = payload_digest(bytes.at, bytes.len);
@@ -147,13 +152,15 @@ static bool start_one(struct asker *a)
     if (st == FRAMED_USAGE) trial_fail(a->trial, "client %u: framed_client_start says USAGE", a->index);
     if (st == FRAMED_OK) a->asked[a->asked_count++] = (struct asked){id, call, port_now(a)};
     begun(a);
-    if (st != FRAMED_OK) told(a, call, 0, HISTORY_NOT_EXECUTED, st, (struct framed_bytes){0});
-    return st == FRAMED_OK;
+    if (st == FRAMED_OK) return true;
+    told(a, call, 0, HISTORY_NOT_EXECUTED, st, (struct framed_bytes){0});
+    a->is_cut = st != FRAMED_TOO_LARGE && st != FRAMED_NOMEM;
+    return false;
 }
 
 static void start_some(struct asker *a)
 {
-    while (a->asked_count < a->plan->at_once && has_more(a) && start_one(a)) continue;
+    while (a->asked_count < a->plan->at_once && has_more(a) && !a->is_cut && start_one(a)) continue;
 }
 
 static void reply_came(struct asker *a, const struct framed_event *event)
@@ -176,7 +183,9 @@ static bool took_event(struct asker *a, const struct framed_event *event)
     if (event->kind != FRAMED_EVENT_ENDED) return true;
     if (a->asked_count > 0)
         trial_fail(a->trial, "client %u is told the end, with %u calls to be reported", a->index, a->asked_count);
-    tell(a->trial, (struct record){.kind = HISTORY_ENDED, .who = a->index, .conn = port_now(a), .status = event->status});
+    tell(a->trial,
+         (struct record){
+             .kind = HISTORY_ENDED, .who = a->index, .conn = port_now(a), .status = framed_status_name(event->status)});
     return false;
 }
 
@@ -232,7 +241,10 @@ static bool connected(struct asker *a)
     enum framed_status st =
         a->has_address ? framed_client_reconnect(a->client, ms) : framed_client_connect(a->client, TRIAL_WHERE, ms);
     a->has_address = true;
-    note(a->trial, "client connects", a->index, st);
+    a->is_cut = false;
+    tell(a->trial,
+         (struct record){
+             .kind = HISTORY_NOTE, .by = "client", .who = a->index, .text = "connects", .status = framed_status_name(st)});
     /* USAGE: it is connected still. */
     return st == FRAMED_OK || st == FRAMED_MORE || st == FRAMED_USAGE;
 }
@@ -271,7 +283,7 @@ static void run(void *ctx)
     if (a->client != NULL && a->plan->finishes) finish(a);
     if (a->client != NULL) give_up(a);
     a->trial->askers_done++;
-    note(a->trial, "client is done", a->index, 0);
+    note(a->trial, "client", a->index, "is done");
 }
 
 void asking_begin(struct trial *t)

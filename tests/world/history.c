@@ -83,9 +83,13 @@ uint64_t history_hash(const struct history *h)
     uint64_t hash = 0;
     for (size_t i = 0; i < h->n; i++) {
         const struct record *r = &h->at[i];
-        const uint64_t words[] = {
-            r->at_us, (uint64_t)r->kind << 32 | r->who,       (uint64_t)r->conn << 32 | r->call, r->nth,
-            r->len,   (uint64_t)r->answer << 32 | r->outcome, (uint64_t)(int64_t)r->status,      r->digest};
+        const uint64_t words[] = {r->at_us,
+                                  (uint64_t)r->kind << 32 | r->who,
+                                  (uint64_t)r->conn << 32 | r->call,
+                                  r->nth,
+                                  r->len,
+                                  (uint64_t)r->answer << 32 | r->outcome,
+                                  r->digest};
         for (size_t k = 0; k < sizeof words / sizeof *words; k++)
             hash = ((hash << 7 | hash >> 57) ^ words[k]) * UINT64_C(0x9fb21c651e98df25);
     }
@@ -106,31 +110,30 @@ static const char *outcome_text(enum history_outcome outcome)
 
 void history_text(const struct record *r, char *line, size_t size)
 {
-    int n = snprintf(line, size, "%8" PRIu64 ".%03u ms  ", r->at_us / 1000, (unsigned)(r->at_us % 1000));
-    line += n;
-    size -= (size_t)n;
+    char what[160];
+    const char *by = r->kind == HISTORY_SAW || r->kind == HISTORY_ANSWERED ? "server" : r->by != NULL ? r->by : "client";
     switch (r->kind) {
     case HISTORY_BEGUN:
-        snprintf(line, size, "client %u   begins call %u: %u bytes, within %u ms", r->who, r->call, r->len, r->limit_ms);
+        snprintf(what, sizeof what, "begins call %u: %u bytes, within %u ms", r->call, r->len, r->limit_ms);
         break;
     case HISTORY_SAW:
-        snprintf(line, size, "server %u   sees request %u of :%u, call %u: %u bytes", r->who, r->nth, r->conn, r->call,
-                 r->len);
+        snprintf(what, sizeof what, "sees request %u of :%u, call %u: %u bytes", r->nth, r->conn, r->call, r->len);
         break;
     case HISTORY_ANSWERED:
-        snprintf(line, size, "server %u   %s for request %u of :%u: %u bytes (status %d)", r->who, answer_text(r->answer),
-                 r->nth, r->conn, r->len, r->status);
+        snprintf(what, sizeof what, "%s for request %u of :%u: %u bytes", answer_text(r->answer), r->nth, r->conn, r->len);
         break;
     case HISTORY_TOLD:
-        snprintf(line, size, "client %u   is told %s for call %u on :%u: %u bytes (status %d)", r->who,
-                 outcome_text(r->outcome), r->call, r->conn, r->len, r->status);
+        snprintf(what, sizeof what, "is told %s for call %u on :%u: %u bytes", outcome_text(r->outcome), r->call, r->conn,
+                 r->len);
         break;
-    case HISTORY_ENDED:
-        snprintf(line, size, "client %u   is told the end of :%u (status %d)", r->who, r->conn, r->status);
-        break;
-    case HISTORY_HIT: snprintf(line, size, "           %s befalls :%u", r->text, r->conn); break;
-    default: snprintf(line, size, "           %s (%u, %d)", r->text, r->who, r->status);
+    case HISTORY_ENDED: snprintf(what, sizeof what, "is told the end of :%u", r->conn); break;
+    case HISTORY_HIT: snprintf(what, sizeof what, "%s befalls :%u", r->text, r->conn); break;
+    default: snprintf(what, sizeof what, r->limit_ms > 0 ? "%s for %u ms" : "%s", r->text, r->limit_ms);
     }
+    char who[16] = "";
+    if (r->who > 0) snprintf(who, sizeof who, "%u", r->who);
+    snprintf(line, size, "%8" PRIu64 ".%03u ms  %-7s %-2s  %s%s%s", r->at_us / 1000, (unsigned)(r->at_us % 1000), by, who,
+             what, r->status != NULL ? ", " : "", r->status != NULL ? r->status : "");
 }
 
 /* ---- reading it ---- */
@@ -324,8 +327,8 @@ static bool all_are_answered(struct check *c)
 
 static bool no_excuse(struct check *c, const struct record *told)
 {
-    return broken(c, "call %u on :%u has no reply (%s, status %d), and nothing excuses that", told->call, told->conn,
-                  outcome_text(told->outcome), told->status);
+    return broken(c, "call %u on :%u has no reply (%s), and nothing excuses that", told->call, told->conn,
+                  outcome_text(told->outcome));
 }
 
 static bool all_are_excused(struct check *c)

@@ -24,7 +24,7 @@ enum history_kind {
     HISTORY_ENDED,
     /* something befalls `conn`, and excuses what becomes of its calls */
     HISTORY_HIT,
-    /* anything else, for people: `text` */
+    /* anything else, for people: `by` (with its number `who`, if any) does `text`, for limit_ms */
     HISTORY_NOTE
 };
 
@@ -45,11 +45,13 @@ struct record {
     uint32_t nth;  /* from 0 */
     enum history_answer answer;
     enum history_outcome outcome;
-    int status; /* for people */
     uint32_t limit_ms;
     uint32_t len;
     uint64_t digest; /* of the bytes */
+    /* for people; not part of the hash */
+    const char *by;
     const char *text;
+    const char *status; /* NULL: none worth a word */
 };
 
 struct history {

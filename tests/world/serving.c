@@ -38,7 +38,7 @@ static void answer(struct trial *t, struct framed_call *call, struct framed_byte
     r.len = (uint32_t)bytes.len;
     r.digest = payload_digest(bytes.at, bytes.len);
     enum framed_status st = framed_call_reply(call, bytes);
-    r.status = st;
+    r.status = framed_status_name(st);
     r.answer = st == FRAMED_OK ? HISTORY_GIVEN : HISTORY_VOID;
     tell(t, r);
 }
@@ -154,7 +154,8 @@ void serving_log(void *ctx, enum framed_log_level level, const char *line)
 {
     struct life *life = ctx;
     (void)level;
-    if (life->trial->loud) printf("%12llu ms  server %u   says: %s\n", (unsigned long long)sim_now_ms(), life->index, line);
+    if (life->trial->loud)
+        printf("%12llu ms  server  %-2u  says: %s\n", (unsigned long long)sim_now_ms(), life->index, line);
 }
 
 struct life *serving_now(struct trial *t)
@@ -186,10 +187,11 @@ static void live(void *ctx)
     while (framed_server_new(&life->config, &life->server) != FRAMED_OK) framed_os_sleep_ms(RETRY_MS);
     while (framed_server_listen(life->server, TRIAL_WHERE) != FRAMED_OK) framed_os_sleep_ms(RETRY_MS);
     life->serves = true;
-    note(t, "server listens", life->index, 0);
+    note(t, "server", life->index, "listens");
     enum framed_status st = framed_server_run(life->server);
     life->serves = false;
-    note(t, "server ends", life->index, st);
+    tell(t, (struct record){
+                .kind = HISTORY_NOTE, .by = "server", .who = life->index, .text = "ends", .status = framed_status_name(st)});
     check_end(life, st);
     framed_server_free(life->server);
     life->server = NULL;
@@ -221,7 +223,7 @@ void serving_drain(struct trial *t, struct life *life)
     if (life->doomed || (!t->over && t->life_count >= ENOUGH_LIVES)) return;
     uint32_t ms = life->config.drain_ms != 0 ? life->config.drain_ms : 30000;
     life->doomed = true;
-    note(t, "server is to drain", life->index, 0);
+    note(t, "server", life->index, "is to drain");
     uint64_t now = sim_now_ms();
     life->drain_by_ms = (now > life->stalled_until_ms ? now : life->stalled_until_ms) + ms + DRAIN_SLACK_MS - t->held_up_ms;
     framed_server_drain(life->server);

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-enum { SEEDS = 150, TWICE = 25 };
+enum { SEEDS = 400, TWICE = 25 };
 
 static void well(uint64_t seed, struct trial_result *r)
 {

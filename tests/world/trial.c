@@ -53,9 +53,14 @@ void tell(struct trial *t, struct record r)
     puts(line);
 }
 
-void note(struct trial *t, const char *text, uint32_t who, int status)
+void note(struct trial *t, const char *by, uint32_t who, const char *text)
 {
-    tell(t, (struct record){.kind = HISTORY_NOTE, .text = text, .who = who, .status = status});
+    tell(t, (struct record){.kind = HISTORY_NOTE, .by = by, .who = who, .text = text});
+}
+
+void note_for(struct trial *t, const char *text, uint32_t ms)
+{
+    tell(t, (struct record){.kind = HISTORY_NOTE, .by = "weather", .text = text, .limit_ms = ms});
 }
 
 void trial_fail(struct trial *t, const char *format, ...)
@@ -139,9 +144,10 @@ static void go_on(struct trial *t)
         trial_fail(t, "some client has not come to its end after %u hours", LONGEST_MS / HOUR_MS);
         return;
     }
+    sim_run_ms(0); /* a fault of this very moment */
     if (t->why[0] != '\0') return;
     clear_up(t);
-    note(t, "all have asked", 0, 0);
+    note(t, "trial", 0, "all have asked");
     if (!sim_run_until(all_is_answered, t, HOUR_MS) || !sim_run_until(one_serves, t, HOUR_MS)) {
         trial_fail(t, "there is no server in the end");
         return;
@@ -202,7 +208,10 @@ void trial_run(uint64_t seed, bool loud, struct trial_result *result)
     go_on(t);
     judge(t);
     sum_up(t, result);
-    if (t->why[0] == '\0') sim_stop();
+    if (t->why[0] == '\0')
+        sim_stop();
+    else
+        sim_abandon();
 }
 
 void trial_forget(void)

@@ -139,6 +139,7 @@ struct asker {
     uint32_t index;
     bool has_address; /* has connected, or tried to */
     bool finishing;   /* has said so */
+    bool is_cut;      /* has been told that its connection takes no more calls */
 };
 
 struct life {
@@ -198,7 +199,8 @@ void purse_open(struct purse *purse, struct trial *t, bool is_servers);
 
 /* Writes down one thing, at the present time. */
 void tell(struct trial *t, struct record r);
-void note(struct trial *t, const char *text, uint32_t who, int status);
+void note(struct trial *t, const char *by, uint32_t who, const char *text);
+void note_for(struct trial *t, const char *text, uint32_t ms); /* the weather's */
 
 /* The first reason to fail is kept. */
 void trial_fail(struct trial *t, const char *format, ...);

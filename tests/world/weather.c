@@ -1,19 +1,14 @@
 /*
  * weather.c: owns the faults of a trial: when they begin, what they do, when they are over.
  * Must not know what clients ask, nor what handlers answer.
- * Invariants: a fault begins when so many calls have begun, again with the next call if it found nobody to befall; it counts
- * when it had an effect; all are over when the last call has been begun and its time has passed.
+ * Invariants: a fault begins when so many calls have begun, or later if it finds nobody to befall; it counts when it does; all
+ * are over when the last call has been begun and its time has passed.
  */
 #include "trial.h"
 #include <string.h>
 
-/* A fault that failed to find somebody is tried again at most so many calls later. */
-enum { TRIES = 40, SILENCE_MS = 90000 /* keepalive finds out */ };
-
-static void felt(struct trial *t, enum fault_kind kind)
-{
-    t->felt[kind]++;
-}
+/* So many calls later, a fault that has found nobody takes a client. */
+enum { TRIES = 15, SILENCE_MS = 90000 /* keepalive finds out */ };
 
 /* ---- what can fail, and how ---- */
 
@@ -35,25 +30,25 @@ static void memory_is_back(void *ctx)
 {
     struct trial *t = ctx;
     t->server_memory_one_in = t->client_memory_one_in = 0;
-    note(t, "memory is back", 0, 0);
+    note(t, "weather", 0, "memory is back");
 }
 
 static void descriptors_are_back(void *ctx)
 {
     sim_max_handles(0);
-    note(ctx, "descriptors are back", 0, 0);
+    note(ctx, "weather", 0, "descriptors are back");
 }
 
 static void all_events_are_back(void *ctx)
 {
     sim_events_per_wait(0);
-    note(ctx, "all events are back", 0, 0);
+    note(ctx, "weather", 0, "all events are back");
 }
 
 static void operations_work(void *ctx)
 {
     sim_fail_never();
-    note(ctx, "operations work again", 0, 0);
+    note(ctx, "weather", 0, "operations work again");
 }
 
 static void stranger_leaves(void *ctx)
@@ -96,7 +91,7 @@ static bool hit(struct trial *t, const struct fault *f, enum sim_hit what, uint6
 {
     unsigned port = sim_hit(what, ms);
     if (port == 0) return false;
-    tell(t, (struct record){.kind = HISTORY_HIT, .conn = port, .text = fault_names[f->kind]});
+    tell(t, (struct record){.kind = HISTORY_HIT, .conn = port, .by = "weather", .text = fault_names[f->kind]});
     return true;
 }
 
@@ -131,7 +126,10 @@ static bool fail_operation(struct trial *t, const struct fault *f)
     else
         sim_fail_odds(failing[i].op, f->one_in, failing[i].status);
     sim_at(f->ms, operations_work, t);
-    note(t, sim_op_name(failing[i].op), f->one_in, failing[i].status);
+    tell(t, (struct record){.kind = HISTORY_NOTE,
+                            .by = "weather",
+                            .text = sim_op_name(failing[i].op),
+                            .status = framed_status_name(failing[i].status)});
     return true;
 }
 
@@ -177,13 +175,15 @@ static void begin(void *ctx)
 {
     struct trial *t = ctx;
     while (t->next_fault < t->plan.fault_count && t->begun >= t->plan.faults[t->next_fault].after_calls) {
-        const struct fault *f = &t->plan.faults[t->next_fault];
-        bool found = befalls(t, f);
-        if (!found && t->begun < f->after_calls + TRIES) return; /* with the next call */
+        struct fault *f = &t->plan.faults[t->next_fault];
+        if (t->begun >= f->after_calls + TRIES) { /* there always is a client */
+            f->kind = FAULT_STALL_CLIENT;
+            f->ms = 1;
+        }
+        if (!befalls(t, f)) return; /* again with the next call */
         t->next_fault++;
-        if (!found) continue;
-        felt(t, f->kind);
-        note(t, fault_names[f->kind], f->which % 100, (int)f->ms);
+        t->felt[f->kind]++;
+        note_for(t, fault_names[f->kind], f->ms);
     }
 }
 
