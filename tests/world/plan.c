@@ -6,6 +6,7 @@
  */
 #include "payload.h"
 #include "trial.h"
+#include <stdlib.h>
 #include <string.h>
 
 const char *const fault_names[FAULT_COUNT] = {"stalled wire",
@@ -117,6 +118,13 @@ static void plan_fault(struct plan *p, struct fault *f, struct dice *d)
     if (f->kind == FAULT_CLOCK) f->ms = ONE_OF(d, 1000, 60000, 100, 10000, 3600000);
 }
 
+static int by_calls(const void *a, const void *b)
+{
+    const struct fault *x = a, *y = b;
+    if (x->after_calls != y->after_calls) return x->after_calls < y->after_calls ? -1 : 1;
+    return (x->which > y->which) - (x->which < y->which); /* the same with every qsort */
+}
+
 /* How late a client may be told: as long as it may be held up by what is planned, or by itself. */
 static uint32_t slack_of(const struct plan *p)
 {
@@ -150,5 +158,6 @@ void plan_make(struct plan *p, uint64_t seed)
     }
     p->fault_count = throw_range(d, 1, MOST_FAULTS);
     for (uint32_t i = 0; i < p->fault_count; i++) plan_fault(p, &p->faults[i], d);
+    qsort(p->faults, p->fault_count, sizeof *p->faults, by_calls);
     p->slack_ms = slack_of(p);
 }

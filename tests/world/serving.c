@@ -88,7 +88,7 @@ static void answer_one_of_kept(struct life *life, uint64_t word)
 static void be_unkind(struct life *life, struct framed_call *call, struct framed_bytes body, struct record r, uint64_t word)
 {
     struct trial *t = life->trial;
-    if (word % 3 == 0) {
+    if (word % 3 == 0 && !t->late) {
         answer(t, call, body, r, word >> 2);
         serving_drain(t, life);
         return;
@@ -122,6 +122,7 @@ static void handle(void *ctx, struct framed_call *call)
     struct trial *t = life->trial;
     struct framed_bytes body = framed_call_body(call);
     uint32_t conn = port_of(call);
+    life->handled++;
     if (is_stranger(t, conn)) {
         (void)framed_call_reply(call, body);
         return;
@@ -170,6 +171,10 @@ static void check_end(struct life *life, enum framed_status st)
     struct trial *t = life->trial;
     struct framed_server_stats stats;
     framed_server_stats(life->server, &stats, sizeof stats);
+    if (stats.requests != life->handled)
+        trial_fail(t, "server %u counts %llu requests, and handled %llu", life->index, (unsigned long long)stats.requests,
+                   (unsigned long long)life->handled);
+    if (stats.replies > stats.requests) trial_fail(t, "server %u counts more replies than requests", life->index);
     if (st != FRAMED_OK && st != FRAMED_TIMEOUT) return; /* the loop failed; free will do the rest */
     if (stats.connections != 0)
         trial_fail(t, "server %u has drained, with %llu connections open", life->index,

@@ -51,6 +51,7 @@ void tell(struct trial *t, struct record r)
     char line[256];
     history_text(&r, line, sizeof line);
     puts(line);
+    fflush(stdout); /* what comes next may be the end */
 }
 
 void note(struct trial *t, const char *by, uint32_t who, const char *text)
@@ -105,6 +106,7 @@ static bool all_lives_are_over(void *ctx)
 
 static void clear_up(struct trial *t)
 {
+    t->late = true;
     t->next_fault = t->plan.fault_count;
     t->server_memory_one_in = t->client_memory_one_in = 0;
     sim_fail_never();
@@ -118,6 +120,10 @@ static void check_quiet(struct trial *t)
 {
     const struct life *last = &t->lives[t->life_count - 1];
     sim_run_ms(HOUR_MS);
+    if (last->server == NULL) {
+        trial_fail(t, "the last server has ended by itself");
+        return;
+    }
     uint64_t steps = sim_actor_steps(last->actor);
     struct framed_server_stats stats;
     framed_server_stats(last->server, &stats, sizeof stats);
@@ -153,6 +159,7 @@ static void go_on(struct trial *t)
         return;
     }
     check_quiet(t);
+    if (t->why[0] != '\0') return;
     t->over = true;
     serving_drain(t, &t->lives[t->life_count - 1]);
     if (!sim_run_until(all_lives_are_over, t, HOUR_MS)) {

@@ -152,6 +152,7 @@ struct life {
     uint64_t stalled_until_ms;
     uint64_t drain_by_ms; /* 0: no drain has been asked for */
     uint32_t index;
+    uint64_t handled; /* by its handler */
     bool serves;
     bool doomed; /* is to drain, or to crash */
     bool ended;
@@ -180,7 +181,7 @@ struct trial {
     uint32_t seen_on[1 << 16];     /* by port: how many requests a handler saw of it */
     uint8_t scratch[MOST_PAYLOAD]; /* for replies */
     uint32_t begun;                /* calls, in all */
-    uint32_t next_fault;
+    uint32_t next_fault, tries;
     uint32_t faults_felt; /* had an effect */
     uint32_t felt[FAULT_COUNT];
     uint32_t server_memory_one_in, client_memory_one_in; /* 0: none fails */
@@ -190,6 +191,7 @@ struct trial {
     uint32_t stranger_ports[MOST_STRANGERS];
     uint32_t stranger_count;
     uint32_t askers_done;
+    bool late; /* all have asked: what handlers still see, from the backlog perhaps, drains nobody */
     bool over; /* no further life */
     bool loud; /* prints the trace as it goes */
     char why[256];

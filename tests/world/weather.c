@@ -7,7 +7,7 @@
 #include "trial.h"
 #include <string.h>
 
-/* So many calls later, a fault that has found nobody takes a client. */
+/* A fault that has found nobody so often takes a client. */
 enum { TRIES = 15, SILENCE_MS = 90000 /* keepalive finds out */ };
 
 /* ---- what can fail, and how ---- */
@@ -176,12 +176,14 @@ static void begin(void *ctx)
     struct trial *t = ctx;
     while (t->next_fault < t->plan.fault_count && t->begun >= t->plan.faults[t->next_fault].after_calls) {
         struct fault *f = &t->plan.faults[t->next_fault];
-        if (t->begun >= f->after_calls + TRIES) { /* there always is a client */
+        if (t->tries >= TRIES || t->begun == t->plan.calls) { /* there always is a client */
             f->kind = FAULT_STALL_CLIENT;
             f->ms = 1;
         }
+        t->tries++;
         if (!befalls(t, f)) return; /* again with the next call */
         t->next_fault++;
+        t->tries = 0;
         t->felt[f->kind]++;
         note_for(t, fault_names[f->kind], f->ms);
     }
