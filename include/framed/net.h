@@ -241,7 +241,8 @@ struct framed_event {
 /*
  * One request, one reply, blocking. FRAMED_OK: event->payload is the reply. Otherwise event->outcome says whether it may
  * have been executed (it is set on every return but FRAMED_USAGE); FRAMED_TIMEOUT leaves the connection usable, and the late
- * reply is thrown away when it comes. timeout_ms counts from now; FRAMED_NEVER is allowed. FRAMED_USAGE: calls begun with
+ * reply is thrown away when it comes, unless it was a deadline of the connection itself (send_ms, frame_ms, idle_ms) that
+ * passed: then framed_client_error says so, and every call ends like this until framed_client_reconnect. timeout_ms counts from now; FRAMED_NEVER is allowed. FRAMED_USAGE: calls begun with
  * framed_client_start are still open.
  */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_client_call(struct framed_client *client, struct framed_bytes request,

@@ -629,6 +629,34 @@ static void server_ends_a_drained_connection_whose_last_request_filled_the_outpu
     rig_stop(&rig);
 }
 
+/* Found by a trial whose client went on calling on a connection that its send deadline had ended. */
+static void client_call_that_timed_out_tells_whether_the_connection_is_over(void **state)
+{
+    static uint8_t large[200000];
+    struct framed_client_config config = client_config();
+    struct framed_event event;
+    struct rig rig;
+    (void)state;
+    config.send_ms = 1000;
+    rig_start(&rig, 0);
+    rig_serve(&rig);
+    struct framed_client *client = client_with(&config);
+    assert_int_equal(framed_client_call(client, framed_bytes_str("D"), 100, &event), FRAMED_TIMEOUT);
+    assert_string_equal(framed_client_error(client), "");
+    assert_int_equal(framed_client_reconnect(client, 1000), FRAMED_USAGE); /* it is connected still */
+    (void)rig_answer(&rig, 0);
+    assert_call_echoes(client, "usable");
+    sim_actor_stall(rig.actor, 5000);
+    assert_int_equal(framed_client_call(client, framed_bytes_of(large, sizeof large), FRAMED_NEVER, &event), FRAMED_TIMEOUT);
+    assert_non_null(strstr(framed_client_error(client), "does not take what is sent"));
+    assert_int_equal(framed_client_call(client, framed_bytes_str("too late"), 100, &event), FRAMED_TIMEOUT);
+    assert_int_equal(event.outcome, FRAMED_NOT_EXECUTED);
+    assert_int_equal(framed_client_reconnect(client, 10000), FRAMED_OK);
+    assert_call_echoes(client, "usable again");
+    framed_client_free(client);
+    rig_stop(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -653,6 +681,7 @@ int main(void)
         cmocka_unit_test(server_does_not_hold_a_large_body_for_a_small_slice_that_waits_to_be_sent),
         cmocka_unit_test(server_does_not_hold_a_large_body_for_a_small_slice_that_waits_for_its_turn),
         cmocka_unit_test(server_ends_a_drained_connection_whose_last_request_filled_the_output),
+        cmocka_unit_test(client_call_that_timed_out_tells_whether_the_connection_is_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
