@@ -9,7 +9,7 @@ SUPPORT := $(filter-out tests/support/net%.c,$(SUPPORT))
 # What the rigs need of POSIX and MinGW has not: tests/win/posix.c, linked like cmocka. setjmp must not unwind: the simulator's
 # actors have stacks of their own.
 CMOCKA += $(call obj,tests/win/posix.c)
-$(patsubst %.c,$(BUILD)/tests/%.exe,$(notdir $(UNIT) $(SIM))): | $(CMOCKA)
+$(patsubst %.c,$(BUILD)/tests/%.exe,$(notdir $(UNIT) $(SIM) $(WORLD))): | $(CMOCKA)
 $(BUILD)/obj/tests/%: CPPFLAGS += -isystem tests/win/posix -isystem $(BUILD)/cmocka/include -DCMOCKA_STATIC -D__USE_MINGW_SETJMP_NON_SEH
 
 $(BUILD)/tests/test_win%.exe: $(BUILD)/obj/tests/win/test_win%.o $(call obj,$(filter src/cli/host_win%.c,$(CLI))) $(LIB_OBJ)
