@@ -106,8 +106,10 @@ static int make_pipe(int ends[2])
 static enum framed_status prepare(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-        return framed_os_classify(errno);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
+        enum framed_status st = framed_os_classify(errno);
+        return st == FRAMED_USAGE ? FRAMED_OS : st; /* it is a descriptor: nobody has used anything wrongly */
+    }
 #ifdef SO_NOSIGPIPE
     int on = 1;
     (void)setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);

@@ -52,7 +52,7 @@ static enum framed_status epoll_way_wait(struct os_poller *p, int timeout_ms)
 {
     struct epoll_event batch[BATCH];
     int n = epoll_wait(epoll_of(p), batch, BATCH, timeout_ms);
-    if (n < 0) return errno == EINTR ? FRAMED_OK : framed_os_classify(errno);
+    if (n < 0) return errno == EINTR ? FRAMED_OK : FRAMED_OS;
     for (int i = 0; i < n; i++) {
         if (batch[i].data.ptr == p) {
             framed_os_woken(p);

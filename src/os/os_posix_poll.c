@@ -19,7 +19,7 @@ struct entries {
     size_t gone; /* entries to be squeezed out */
 };
 
-enum { ENTRY_SIZE = sizeof(struct os_socket *) + sizeof(struct pollfd), ENTRIES_LEAST = 4 };
+enum { ENTRY_SIZE = sizeof(struct os_socket *) + sizeof(struct pollfd), ENTRIES_LEAST = 4, SHORT_REST_MS = 10 };
 
 static enum framed_status grow(struct os_poller *p, struct entries *all, size_t cap)
 {
@@ -103,7 +103,11 @@ static enum framed_status poll_way_wait(struct os_poller *p, int timeout_ms)
     if (all->gone > 0) squeeze(all);
     size_t n = all->n; /* what the callbacks add is not ready yet */
     int ready = poll(all->fds, (nfds_t)n, timeout_ms);
-    if (ready < 0) return errno == EINTR ? FRAMED_OK : framed_os_classify(errno);
+    if (ready < 0 && (errno == ENOMEM || errno == EAGAIN)) { /* the system is short of memory: soon it may not be */
+        framed_os_sleep_ms(SHORT_REST_MS);
+        return FRAMED_OK;
+    }
+    if (ready < 0) return errno == EINTR ? FRAMED_OK : FRAMED_OS;
     if (ready > 0 && all->fds[0].revents != 0) framed_os_woken(p);
     for (size_t i = 1; i < n && ready > 0; i++) {
         short got = all->fds[i].revents;

@@ -9,7 +9,9 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -31,6 +33,62 @@ static void receive_tells_a_reset(void **state)
     assert_sleeps(p);
     finish_end(p, &a);
     framed_os_poller_close(p);
+}
+
+/* ---- a system that fails to wait: these stand before libc's ---- */
+
+static int waits_to_fail, fail_with;
+
+static bool wait_fails(void)
+{
+    if (waits_to_fail == 0) return false;
+    waits_to_fail--;
+    errno = fail_with;
+    return true;
+}
+
+int epoll_wait(int fd, struct epoll_event *events, int most, int timeout_ms)
+{
+    return wait_fails() ? -1 : epoll_pwait(fd, events, most, timeout_ms, NULL);
+}
+
+int poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+    struct timespec timeout = {.tv_sec = timeout_ms / 1000, .tv_nsec = (long)(timeout_ms % 1000) * 1000000};
+    return wait_fails() ? -1 : ppoll(fds, n, timeout_ms < 0 ? NULL : &timeout, NULL);
+}
+
+static void waiting_that_fails_is_the_systems_failure_not_wrong_use(void **state)
+{
+    (void)state;
+    static const int errors[] = {EBADF, EINVAL, EFAULT};
+    struct os_poller *p = poller_new();
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        waits_to_fail = 1;
+        fail_with = errors[i];
+        assert_int_equal(framed_os_wait(p, 0), FRAMED_OS);
+        assert_int_equal(waits_to_fail, 0);
+    }
+    framed_os_poller_close(p);
+}
+
+static void waiting_goes_on_when_interrupted_or_short_of_memory(void **state)
+{
+    (void)state;
+    static const int errors[] = {EINTR, ENOMEM, EAGAIN}; /* the last two only poll can meet */
+    struct os_poller *p = poller_new();
+    struct end a, b;
+    pair(p, &a, &b);
+    for (size_t i = 0; i < (way == FRAMED_WAIT_POLL ? 3u : 1u); i++) {
+        waits_to_fail = 1;
+        fail_with = errors[i];
+        wait_once(p, OS_FOREVER);
+        assert_int_equal(waits_to_fail, 0);
+        assert_int_equal(framed_os_receive(&b.s, NULL, 0), FRAMED_OK);
+        send_all(p, &a, "on", 2);
+        until(p, &b.received, (unsigned)i + 1);
+    }
+    end_both(p, &a, &b);
 }
 
 static struct os_poller *signalled;
@@ -356,6 +414,8 @@ static void a_connection_to_itself_is_told(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(receive_tells_a_reset),
+    cmocka_unit_test(waiting_that_fails_is_the_systems_failure_not_wrong_use),
+    cmocka_unit_test(waiting_goes_on_when_interrupted_or_short_of_memory),
     cmocka_unit_test(wake_from_a_signal_handler_ends_the_next_wait_and_keeps_errno),
     cmocka_unit_test(wake_from_a_signal_handler_ends_the_wait_under_way),
     cmocka_unit_test(every_descriptor_is_closed_on_exec_and_closed_at_the_end),
