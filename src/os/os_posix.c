@@ -465,13 +465,13 @@ enum framed_status framed_os_listen(struct os_poller *p, struct os_socket *s, co
     if (family_of(at) != AF_UNIX) set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1); /* rebind over TIME_WAIT */
     if (family_of(at) == AF_INET6) set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
 
-    int failed = bind(fd, sockaddr_of(at), (socklen_t)at->len);
-    if (failed && errno == EADDRINUSE && family_of(at) == AF_UNIX && is_stale(at)) {
+    int error = bind(fd, sockaddr_of(at), (socklen_t)at->len) == 0 ? 0 : errno;
+    if (error == EADDRINUSE && family_of(at) == AF_UNIX && is_stale(at)) { /* which has errnos of its own */
         framed_os_address_remove(at);
-        failed = bind(fd, sockaddr_of(at), (socklen_t)at->len);
+        error = bind(fd, sockaddr_of(at), (socklen_t)at->len) == 0 ? 0 : errno;
     }
-    if (failed) {
-        st = framed_os_classify(errno);
+    if (error != 0) {
+        st = framed_os_classify(error);
         goto fail;
     }
     if (listen(fd, BACKLOG) != 0) {

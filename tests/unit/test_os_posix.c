@@ -311,6 +311,36 @@ static void a_unix_path_is_replaced_only_when_nobody_listens_there(void **state)
     framed_os_poller_close(p);
 }
 
+static void a_unix_path_whose_server_is_too_busy_to_tell_is_in_use(void **state)
+{
+    (void)state;
+    struct os_poller *p = poller_new();
+    char dir[64], path[96];
+    folder(dir, path);
+    struct os_address at, bound;
+    assert_int_equal(framed_os_address_unix(path, &at), FRAMED_OK);
+    const struct sockaddr *sa = (const struct sockaddr *)(const void *)at.bytes;
+    int busy = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(busy, sa, at.len), 0);
+    assert_int_equal(listen(busy, 0), 0);
+    int waiting[8];
+    int n = 0, failed = 0;
+    while (failed == 0 && n < 8) { /* until one more would have to wait for a place */
+        waiting[n] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        failed = connect(waiting[n++], sa, at.len);
+    }
+    assert_int_equal(failed, -1);
+    assert_int_equal(errno, EAGAIN);
+    struct end l;
+    end_init(&l);
+    assert_int_equal(framed_os_listen(p, &l.s, &at, &bound), FRAMED_IN_USE);
+    while (n > 0) assert_int_equal(close(waiting[--n]), 0);
+    assert_int_equal(close(busy), 0);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(dir), 0);
+    framed_os_poller_close(p);
+}
+
 static void unix_paths_that_cannot_be_are_told(void **state)
 {
     (void)state;
@@ -423,6 +453,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(accepted_connections_inherit_keepalive_and_send_at_once),
     cmocka_unit_test(unix_sockets_connect_and_leave_no_path),
     cmocka_unit_test(a_unix_path_is_replaced_only_when_nobody_listens_there),
+    cmocka_unit_test(a_unix_path_whose_server_is_too_busy_to_tell_is_in_use),
     cmocka_unit_test(unix_paths_that_cannot_be_are_told),
     cmocka_unit_test(adopt_takes_over_a_listener_and_a_connection),
     cmocka_unit_test(adopt_refuses_what_is_no_socket),
