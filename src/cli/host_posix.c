@@ -211,7 +211,9 @@ static enum framed_status load(int fd, size_t most, struct framed_buf *buf, cons
 enum framed_status framed_host_load_file(const char *path, size_t most, struct framed_buf *buf,
                                          const struct framed_allocator *alloc)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd;
+    while ((fd = open(path, O_RDONLY | O_CLOEXEC)) < 0 && errno == EINTR)
+        leave_if_stopped(); /* a pipe's may block for ever */
     if (fd < 0) return framed_host_failed(errno);
     enum framed_status st = load(fd, most, buf, alloc);
     close(fd);

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import os
+import pathlib
 import pty
 import re
 import signal
@@ -116,6 +117,19 @@ class Input(Echo):
             writer.start()
             self.assertEqual(self.call("-f", path), BINARY * 1000)
             writer.join(PATIENCE_S)
+
+    def test_a_signal_ends_the_wait_for_who_writes_into_a_pipe(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "pipe")
+            os.mkfifo(path)
+            call = self.start("call", self.server.address, "-f", path)
+            wchan = f"/proc/{call.process.pid}/wchan"
+            limit = time.monotonic() + PATIENCE_S
+            while "partner" not in (where := pathlib.Path(wchan).read_text("ascii")):  # the kernel's wait_for_partner
+                self.assertLess(time.monotonic(), limit, where)
+            call.signal(signal.SIGTERM)
+            self.assertEqual(call.wait(), 128 + signal.SIGTERM, call.stderr)
+            self.assertEqual(call.stderr, "")
 
     def test_input_and_output_may_be_files(self):
         lines = b"".join(b"%d\n" % i for i in range(50000))
