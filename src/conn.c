@@ -78,7 +78,9 @@ static const char *late_text(uint8_t late)
     case LATE_FRAME: return "a frame was not finished in time";
     case LATE_SEND: return "the peer does not take what is sent";
     case LATE_IDLE: return "idle for too long";
-    default: return "the drain deadline passed";
+    case LATE_DRAIN: return "the drain deadline passed";
+    case LATE_FREED: return "the server was freed";
+    default: return "timed out: the peer's system does not answer any more"; /* TCP itself has given up */
     }
 }
 

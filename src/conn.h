@@ -53,8 +53,8 @@ struct conn_kind {
 };
 
 enum conn_in { IN_CONNECTING, IN_OPEN, IN_OVER };
-/* Which deadline ended it, after `over` with FRAMED_TIMEOUT. */
-enum conn_late { LATE_NOT, LATE_FRAME, LATE_SEND, LATE_IDLE };
+/* Which deadline ended it, after `over` with FRAMED_TIMEOUT; LATE_NOT: none of ours. The owner sets the last two. */
+enum conn_late { LATE_NOT, LATE_FRAME, LATE_SEND, LATE_IDLE, LATE_DRAIN, LATE_FREED };
 
 enum conn_out { OUT_OPEN, OUT_FINISHING, OUT_FINISHED, OUT_BROKEN };
 

@@ -31,8 +31,6 @@ static void log_over(struct guest *g, enum framed_status why)
 {
     char text[CONN_WHY_SIZE];
     framed_conn_why(&g->conn, why, text, sizeof text);
-    if (why == FRAMED_TIMEOUT && g->conn.late == LATE_NOT && !g->server->drain_late)
-        (void)snprintf(text, sizeof text, "the server was freed");
     log_end(g, why == FRAMED_CLOSED ? FRAMED_LOG_INFO : FRAMED_LOG_WARNING,
             g->conn.drained && why == FRAMED_CLOSED ? "drained" : text);
 }

@@ -261,16 +261,19 @@ void framed_server_drain(struct framed_server *srv)
     framed_os_wake(srv->loop.poller);
 }
 
-static void break_guests(struct framed_server *srv)
+static void break_guests(struct framed_server *srv, enum conn_late why)
 {
-    for (struct guest *g = srv->guests; g != NULL; g = g->next) framed_conn_break(&g->conn, FRAMED_TIMEOUT);
+    for (struct guest *g = srv->guests; g != NULL; g = g->next) {
+        g->conn.late = (uint8_t)why;
+        framed_conn_break(&g->conn, FRAMED_TIMEOUT);
+    }
 }
 
 static void drain_timer_fired(struct timer *t)
 {
     struct framed_server *srv = (struct framed_server *)(void *)((uint8_t *)t - offsetof(struct framed_server, drain_timer));
     srv->drain_late = true;
-    break_guests(srv);
+    break_guests(srv, LATE_DRAIN);
 }
 
 static void close_listeners(struct framed_server *srv)
@@ -383,7 +386,7 @@ void framed_server_free(struct framed_server *srv)
     if (srv == NULL) return;
     srv->draining = true;
     close_listeners(srv);
-    break_guests(srv);
+    break_guests(srv, LATE_FREED);
     while (srv->sockets > 0 && framed_os_wait(srv->loop.poller, 0) == FRAMED_OK) continue;
     framed_wheel_clear(&srv->loop.wheel, &srv->accept_timer);
     framed_wheel_clear(&srv->loop.wheel, &srv->drain_timer);

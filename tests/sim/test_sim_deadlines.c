@@ -483,6 +483,25 @@ static struct sim_peer *peer_that_is_owed_a_megabyte(struct rig *rig)
     return peer;
 }
 
+/* TCP has its own: a keepalive without answer, or bytes never acknowledged. */
+static void peer_that_the_system_has_given_up_is_told_as_such_and_not_as_a_deadline_of_ours(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_start(&rig, 0);
+    rig_serve(&rig);
+    struct sim_peer *peer = sim_connect(WHERE);
+    sim_run_ms(1);
+    sim_fail(OP_RECEIVED, 1, FRAMED_TIMEOUT);
+    sim_peer_send_frame_text(peer, "e");
+    sim_run_ms(1);
+    assert_int_equal(sim_failures_reached(), 1);
+    assert_int_equal(rig_stats(&rig).deadlines, 0);
+    assert_int_equal(rig.line_count, 1);
+    assert_int_equal(rig_logged(&rig, "the peer's system does not answer any more"), 1);
+    rig_stop(&rig);
+}
+
 static void send_deadline_ends_a_peer_that_reads_nothing(void **state)
 {
     struct rig rig;
@@ -875,6 +894,7 @@ int main(void)
         cmocka_unit_test(call_deadline_is_cleared_by_the_answer),
         cmocka_unit_test(call_deadline_of_an_answered_call_behind_a_slow_one_is_cleared),
         cmocka_unit_test(call_deadline_never_fires_when_it_is_never),
+        cmocka_unit_test(peer_that_the_system_has_given_up_is_told_as_such_and_not_as_a_deadline_of_ours),
         cmocka_unit_test(send_deadline_ends_a_peer_that_reads_nothing),
         cmocka_unit_test(send_deadline_spares_a_peer_that_takes_64_kib_each_29_s),
         cmocka_unit_test(send_deadline_ends_a_peer_that_takes_less_than_64_kib_in_30_s),
