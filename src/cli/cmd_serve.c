@@ -278,10 +278,13 @@ static enum cli_exit start_and_run(struct serve *s)
 
     enum framed_status st = framed_server_new(&config, &s->server);
     if (st == FRAMED_OK && s->delay_ns > 0) st = delay_start(s);
-    if (st == FRAMED_OK) st = framed_host_on_stop(drain, s->server);
     if (st != FRAMED_OK) {
         framed_host_say("cannot start a server: %s", framed_status_text(st));
         return framed_exit_of(st);
+    }
+    if (framed_host_on_stop(drain, s->server) != FRAMED_OK) {
+        framed_host_say("cannot catch signals: %s", framed_host_error());
+        return CLI_LOCAL;
     }
     code = listen_on_all(s);
     if (code != CLI_SUCCESS) return code;
