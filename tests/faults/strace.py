@@ -15,6 +15,7 @@ that it injected.
 import argparse
 import collections
 import concurrent.futures
+import contextlib
 import json
 import os
 import random
@@ -73,8 +74,8 @@ class Run:
         if self.traced:
             command = ["strace", "-D", "-f", "-q", "-o", self.log, *self._which(injection), "--", *command]
         with open(self._file("out"), "wb") as out, open(self._file("err"), "wb") as err:
-            self.process = subprocess.Popen(command, stdin=stdin, stdout=out, stderr=err)
-        running.add(self.process)
+            self.process = subprocess.Popen(command, stdin=stdin, stdout=out, stderr=err, start_new_session=True)
+        running.add(self)
 
     @staticmethod
     def _which(injection):
@@ -108,27 +109,34 @@ class Run:
         """The exit code, once strace has written everything too."""
         try:
             code = self.process.wait(PATIENCE_S)
+            until = time.monotonic() + PATIENCE_S
+            while self.traced and not re.search(r"\+\+\+ (exited with \d+|killed by .*) \+\+\+\s*$", self.trace()):
+                if time.monotonic() > until or stopping.is_set():
+                    raise Failed("strace did not end")
+                time.sleep(0.001)
         except subprocess.TimeoutExpired:
             raise Failed(f"hangs: {' '.join(self.args)[:80]} did not end within {PATIENCE_S} s; it said {self.err!r}") from None
+        else:
+            running.discard(self)
         finally:
             self.close()
-        until = time.monotonic() + PATIENCE_S
-        while self.traced and not re.search(r"\+\+\+ (exited with \d+|killed by .*) \+\+\+\s*$", self.trace()):
-            if time.monotonic() > until:
-                raise Failed("strace did not end")
-            time.sleep(0.001)
         return code
 
+    def kill(self):
+        """With its strace, which -D has made a child's child in the same group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
     def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
+        if self in running:
+            self.kill()
             self.process.wait()
-        running.discard(self.process)
+            running.discard(self)
 
     def wait_ready(self):
         """True: it listens. False: it has ended."""
         until = time.monotonic() + PATIENCE_S
-        while time.monotonic() < until:
+        while time.monotonic() < until and not stopping.is_set():
             if READY.search(self.err):
                 return True
             if self.process.poll() is not None:
@@ -501,8 +509,8 @@ def check_role(role, framed, folder, sample, pool):
 
 def end(*_):
     stopping.set()  # the cases that wait are over at once
-    for process in list(running):
-        process.kill()
+    for run in list(running):
+        run.kill()
     sys.exit(1)
 
 
