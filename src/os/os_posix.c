@@ -533,7 +533,7 @@ enum framed_status framed_os_connect(struct os_poller *p, struct os_socket *s, c
     enum framed_status st = new_socket(to, &fd);
     if (st != FRAMED_OK) return st;
     if (connect(fd, sockaddr_of(to), (socklen_t)to->len) != 0 && errno != EINPROGRESS && errno != EINTR) {
-        st = framed_os_classify(errno);
+        st = errno == EINVAL ? FRAMED_UNREACHABLE : framed_os_classify(errno); /* Linux's word for a blackhole route */
         goto fail;
     }
     open_socket(p, s, fd);
