@@ -24,7 +24,7 @@ ERRNOS = {
     "brk": ["=0"],  # the kernel tells a failure by the old break, never by an errno; 0 is below every break asked for
     "close": ["EINTR", "EIO"],
     "connect": ["ECONNREFUSED", "ETIMEDOUT", "ENETUNREACH", "EHOSTUNREACH", "EACCES", "EPERM", "EADDRNOTAVAIL", "EAGAIN",
-                "ENOENT", "ECONNRESET"],  # EINTR and EINPROGRESS say that it goes on, which a skipped call does not
+                "ENOENT", "ECONNRESET", "EINVAL"],  # EINTR and EINPROGRESS say that it goes on, which a skipped call does not
     "epoll_create1": DESCRIPTORS,
     "epoll_ctl": ["ENOMEM", "ENOSPC", "EPERM"],
     "epoll_wait": ["EINTR", "EINVAL", "EBADF", "=0"],
@@ -98,7 +98,7 @@ REASONS = {
     "out of memory": ("ENOMEM",),
     "already in use": ("EADDRINUSE",),
     "permission denied": ("EACCES", "EPERM", "EROFS"),
-    "unreachable": ("EADDRNOTAVAIL", "ENETUNREACH", "EHOSTUNREACH", "ENETDOWN"),
+    "unreachable": ("EADDRNOTAVAIL", "ENETUNREACH", "EHOSTUNREACH", "ENETDOWN", "EINVAL"),  # EINVAL: a blackhole route
     "no such host, service or path": ("ENOENT",),
     "not supported by this build or platform": ("EAFNOSUPPORT", "EOPNOTSUPP"),
     "the operating system failed": ("EBADF", "EINVAL", "EIO", "ENOPROTOOPT", "ENOSYS", "EFBIG", "ENOMEM"),
