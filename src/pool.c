@@ -13,6 +13,20 @@
 #include <stdbool.h>
 #include <string.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#define WATCHED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WATCHED
+#endif
+#endif
+#ifdef WATCHED
+#include <sanitizer/asan_interface.h>
+#else
+#define __asan_poison_memory_region(at, n)   (void)(at), (void)(n)
+#define __asan_unpoison_memory_region(at, n) (void)(at), (void)(n)
+#endif
+
 enum {
     CLASS_LEAST = 64,
     CLASS_MOST = CLASS_LEAST << (POOL_CLASSES - 1),
@@ -38,6 +52,18 @@ static unsigned class_of(size_t n)
 static size_t class_size(unsigned c)
 {
     return (size_t)CLASS_LEAST << c;
+}
+
+/* ---- for AddressSanitizer: what we keep, and what of a block was not asked for, is not to be touched ---- */
+
+static inline void hide(void *at, size_t n)
+{
+    __asan_poison_memory_region(at, n);
+}
+
+static inline void show(void *at, size_t n)
+{
+    __asan_unpoison_memory_region(at, n);
 }
 
 /* ---- the parent, within the budget ---- */
@@ -90,13 +116,17 @@ static void drop_kept(struct pool *p)
         while (p->free[c] != NULL) {
             struct pool_block *b = p->free[c];
             p->free[c] = b->u.next;
+            show(b, class_size(c));
             parent_free(p, b, class_size(c));
         }
         p->free_bytes[c] = 0;
     }
     for (unsigned i = 0; i < POOL_LARGE; i++) {
-        if (p->large[i] != NULL) parent_free(p, p->large[i], FRONT + p->large[i]->u.cap);
+        struct pool_block *b = p->large[i];
         p->large[i] = NULL;
+        if (b == NULL) continue;
+        show(b, FRONT + b->u.cap);
+        parent_free(p, b, FRONT + b->u.cap);
     }
     p->large_bytes = 0;
     atomic_store_explicit(&p->kept, 0, memory_order_relaxed);
@@ -128,6 +158,7 @@ static void *small_new(struct pool *p, size_t n)
     p->free[c] = b->u.next;
     p->free_bytes[c] -= class_size(c);
     keep_less(p, class_size(c));
+    show(b, class_size(c));
     return b;
 }
 
@@ -143,6 +174,7 @@ static void small_free(struct pool *p, void *at, size_t n)
     p->free[c] = b;
     p->free_bytes[c] += class_size(c);
     keep_more(p, class_size(c));
+    hide(b + 1, class_size(c) - sizeof *b);
 }
 
 /* ---- large blocks: the caller's memory begins FRONT bytes behind the block ---- */
@@ -166,6 +198,7 @@ static void *kept_large(struct pool *p, size_t n)
         p->large[i] = NULL;
         p->large_bytes -= b->u.cap;
         keep_less(p, b->u.cap);
+        show(memory_of(b), b->u.cap);
         return memory_of(b);
     }
     return NULL;
@@ -194,6 +227,7 @@ static void large_free(struct pool *p, void *at)
     p->large[place] = b;
     p->large_bytes += b->u.cap;
     keep_more(p, b->u.cap);
+    hide(memory_of(b), b->u.cap);
 }
 
 /* ---- growing ---- */
@@ -261,9 +295,30 @@ static void *pool_resize(void *ctx, void *at, size_t old_size, size_t n)
     return moved;
 }
 
+#ifdef WATCHED
+static size_t room_of(void *at, size_t size)
+{
+    return size > CLASS_MOST ? block_of(at)->u.cap : class_size(class_of(size));
+}
+
+/* The same, and of a block only what was asked for may be touched. */
+static void *watched_resize(void *ctx, void *at, size_t old_size, size_t n)
+{
+    if (at != NULL) show(at, room_of(at, old_size));
+    uint8_t *now = pool_resize(ctx, at, old_size, n);
+    if (now != NULL)
+        hide(now + n, room_of(now, n) - n);
+    else if (at != NULL && n > 0) /* it is still what it was */
+        hide((uint8_t *)at + old_size, room_of(at, old_size) - old_size);
+    return now;
+}
+#else
+#define watched_resize pool_resize
+#endif
+
 void framed_pool_init(struct pool *p, const struct framed_allocator *parent, struct budget *budget)
 {
-    *p = (struct pool){.alloc = {.resize = pool_resize, .ctx = p}, .parent = parent, .budget = budget};
+    *p = (struct pool){.alloc = {.resize = watched_resize, .ctx = p}, .parent = parent, .budget = budget};
 }
 
 void framed_pool_fini(struct pool *p)
