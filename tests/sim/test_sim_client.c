@@ -326,6 +326,25 @@ static void call_is_not_executed_exactly_when_nothing_of_it_left(void **state)
     }
 }
 
+/* "Not executed" would invite to ask again, and the peer would then be asked twice. */
+static void call_that_times_out_before_it_has_left_is_maybe_executed_for_it_still_leaves(void **state)
+{
+    (void)state;
+    struct framed_bytes got;
+    sim_start(0);
+    sim_capacity(10);
+    struct pair p = pair_start(NULL);
+    sim_peer_stop_reading(p.peer);
+    uint64_t first = started(p.client, "123456", 10), second = started(p.client, "unsent", 20);
+    assert_failed_event(p.client, first, FRAMED_MAYBE_EXECUTED, FRAMED_TIMEOUT);
+    assert_failed_event(p.client, second, FRAMED_MAYBE_EXECUTED, FRAMED_TIMEOUT);
+    sim_peer_start_reading(p.peer);
+    assert_int_equal(framed_client_next(p.client, 100, &(struct framed_event){0}), FRAMED_MORE);
+    assert_true(sim_peer_frame(p.peer, &got) && sim_peer_frame(p.peer, &got));
+    assert_bytes(got, "unsent", 6);
+    pair_stop(&p);
+}
+
 static void call_that_never_found_a_listener_is_not_executed(void **state)
 {
     struct framed_client *client;
@@ -481,6 +500,26 @@ static void full_at_max_calls_and_writable_when_there_is_room(void **state)
     assert_int_equal(event.kind, FRAMED_EVENT_WRITABLE);
     assert_int_equal(framed_client_start(p.client, framed_bytes_str("4"), 1000, &id), FRAMED_OK);
     assert_int_equal(framed_client_start(p.client, framed_bytes_str("5"), 1000, &id), FRAMED_FULL);
+    pair_stop(&p);
+}
+
+/* The peer may still be at work on it: giving up is no way to have more done at once. */
+static void full_at_max_calls_until_the_replies_of_calls_that_timed_out_have_come(void **state)
+{
+    struct framed_client_config config = client_config();
+    uint64_t id = 0;
+    (void)state;
+    config.max_calls = 2;
+    sim_start(0);
+    struct pair p = pair_start(&config);
+    uint64_t first = started(p.client, "1", 10), second = started(p.client, "2", 20);
+    assert_failed_event(p.client, first, FRAMED_MAYBE_EXECUTED, FRAMED_TIMEOUT);
+    assert_failed_event(p.client, second, FRAMED_MAYBE_EXECUTED, FRAMED_TIMEOUT);
+    assert_int_equal(framed_client_start(p.client, framed_bytes_str("3"), 1000, &id), FRAMED_FULL);
+    sim_peer_send_frame_text(p.peer, "late");
+    assert_int_equal(framed_client_next(p.client, 100, &(struct framed_event){0}), FRAMED_OK); /* WRITABLE */
+    assert_int_equal(framed_client_start(p.client, framed_bytes_str("3"), 1000, &id), FRAMED_OK);
+    assert_int_equal(framed_client_start(p.client, framed_bytes_str("4"), 1000, &id), FRAMED_FULL);
     pair_stop(&p);
 }
 
@@ -1041,6 +1080,27 @@ static void reconnect_waits_longer_each_time_with_full_jitter(void **state)
     }
 }
 
+/* A server that takes connections and ends them is no better than one that is not there. */
+static void reconnect_waits_longer_each_time_also_when_connections_open_and_end_without_a_reply(void **state)
+{
+    (void)state;
+    uint64_t most = 0;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        sim_start(seed);
+        struct pair p = pair_start(NULL);
+        for (int k = 0; k < 8; k++) {
+            sim_peer_reset(p.peer);
+            assert_ends(p.client, FRAMED_RESET);
+            uint64_t before = sim_now_ms();
+            assert_int_equal(framed_client_reconnect(p.client, 60000), FRAMED_OK);
+            if (sim_now_ms() - before > most) most = sim_now_ms() - before;
+            p.peer = sim_accept(p.acceptor);
+        }
+        pair_stop(&p);
+    }
+    assert_in_range(most, 5000, 10000); /* of the default bounds, 100 ms to 10 s */
+}
+
 static void reconnect_starts_over_after_a_reply(void **state)
 {
     (void)state;
@@ -1241,6 +1301,7 @@ int main(void)
         cmocka_unit_test(end_of_the_peer_with_calls_open_says_maybe_executed),
         cmocka_unit_test(call_after_the_end_is_not_executed),
         cmocka_unit_test(call_is_not_executed_exactly_when_nothing_of_it_left),
+        cmocka_unit_test(call_that_times_out_before_it_has_left_is_maybe_executed_for_it_still_leaves),
         cmocka_unit_test(call_that_never_found_a_listener_is_not_executed),
         cmocka_unit_test(connecting_without_waiting_ends_when_it_is_refused),
         cmocka_unit_test(connecting_without_waiting_tells_once_when_it_is_done),
@@ -1249,6 +1310,7 @@ int main(void)
         cmocka_unit_test(oversize_reply_is_named_with_both_sizes_and_what_it_looks_like),
         cmocka_unit_test(oversize_request_is_refused_before_it_is_begun),
         cmocka_unit_test(full_at_max_calls_and_writable_when_there_is_room),
+        cmocka_unit_test(full_at_max_calls_until_the_replies_of_calls_that_timed_out_have_come),
         cmocka_unit_test(full_at_max_unsent_and_writable_when_the_peer_reads),
         cmocka_unit_test(finish_half_closes_only_after_the_last_reply),
         cmocka_unit_test(finish_waits_for_the_late_reply_of_a_call_that_timed_out),
@@ -1270,6 +1332,7 @@ int main(void)
         cmocka_unit_test(reconnect_works_after_the_end_and_starts_with_a_clean_slate),
         cmocka_unit_test(reconnect_forgets_the_late_replies_of_the_last_connection),
         cmocka_unit_test(reconnect_waits_longer_each_time_with_full_jitter),
+        cmocka_unit_test(reconnect_waits_longer_each_time_also_when_connections_open_and_end_without_a_reply),
         cmocka_unit_test(reconnect_starts_over_after_a_reply),
         cmocka_unit_test(any_amount_passes_tiny_buffers_without_a_deadlock),
         cmocka_unit_test(writing_everything_before_reading_anything_passes_tiny_buffers),

@@ -80,6 +80,20 @@ static void ordered_begins_a_used_place_afresh(void **state)
     assert_null(framed_ordered_turn(&o));
 }
 
+/* With the list cut behind its first, whoever walked it would end there. */
+static void ordered_begins_behind_the_last_without_walking_the_others(void **state)
+{
+    (void)state;
+    struct framed_ordered o = {0};
+    struct framed_place p[4];
+    for (int i = 0; i < 3; i++) framed_ordered_begin(&o, &p[i]);
+    p[0].next = NULL;
+    framed_ordered_begin(&o, &p[3]);
+    assert_null(p[0].next);
+    assert_ptr_equal(p[2].next, &p[3]);
+    assert_ptr_equal(o.last, &p[3]);
+}
+
 /* Against numbers: places are begun round and round, finished at random, and must come out in turn. */
 static void ordered_keeps_the_order_whatever_finishes_when(void **state)
 {
@@ -120,6 +134,7 @@ int main(void)
         cmocka_unit_test(ordered_gives_the_oldest_place_to_each_reply),
         cmocka_unit_test(ordered_rejects_a_reply_that_nobody_asked_for),
         cmocka_unit_test(ordered_begins_a_used_place_afresh),
+        cmocka_unit_test(ordered_begins_behind_the_last_without_walking_the_others),
         cmocka_unit_test(ordered_keeps_the_order_whatever_finishes_when),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -119,6 +119,27 @@ static void poller_says_nomem_for_each_allocation_that_fails_and_leaks_nothing(v
     assert_true(n > 2);
 }
 
+/* Those of the past leave nothing behind. */
+static void poller_needs_no_more_memory_however_many_sockets_came_and_went(void **state)
+{
+    (void)state;
+    struct stingy s = {.alloc.resize = stingy_resize, .left = 1000};
+    s.alloc.ctx = &s;
+    struct os_poller *p = NULL;
+    assert_int_equal(framed_os_poller_open(&p, way, &s.alloc), FRAMED_OK);
+    for (int i = 0; i < 20; i++) {
+        struct end a, b;
+        pair(p, &a, &b);
+        assert_int_equal(framed_os_receive(&b.s, NULL, 0), FRAMED_OK); /* it is watched */
+        finish_end(p, &a);
+        finish_end(p, &b);
+        if (i == 2) s.left = 0;
+    }
+    assert_int_equal(s.failed, 0);
+    framed_os_poller_close(p);
+    assert_int_equal(s.blocks, 0);
+}
+
 static void receive_says_nomem_when_nothing_can_be_lent(void **state)
 {
     (void)state;
@@ -1108,6 +1129,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(wakes_without_number_block_nobody_and_end_one_wait),
     cmocka_unit_test(wake_from_a_thread_is_never_lost),
     cmocka_unit_test(poller_says_nomem_for_each_allocation_that_fails_and_leaks_nothing),
+    cmocka_unit_test(poller_needs_no_more_memory_however_many_sockets_came_and_went),
     cmocka_unit_test(receive_says_nomem_when_nothing_can_be_lent),
     cmocka_unit_test(listen_tells_the_real_port_and_refuses_a_second_listener),
     cmocka_unit_test(listen_on_a_foreign_address_is_unreachable),

@@ -1,0 +1,102 @@
+/*
+ * test_hosts.c: connections counted by host, and a table whose collisions nobody can choose.
+ * Must not know how a host is hashed.
+ * Invariant: every table ends without entries, and its memory with it.
+ */
+#include "hosts.h"
+#include "meter.h"
+#include "splits.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct meter meter;
+static struct hosts hosts;
+
+static int begin(void **state)
+{
+    (void)state;
+    meter_init(&meter);
+    framed_hosts_init(&hosts, 1, &meter.allocator);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    meter_fini(&meter);
+    return 0;
+}
+
+static struct os_host host_of(uint64_t number)
+{
+    struct os_host is = {{0x20, 0x01, 0x0d, 0xb8}}; /* an attacker has a /64 to choose from */
+    memcpy(is.bytes + 8, &number, sizeof number);
+    return is;
+}
+
+static struct host *enter(const struct os_host *is)
+{
+    struct host *h = NULL;
+    assert_int_equal(framed_hosts_enter(&hosts, is, UINT32_MAX, &h), FRAMED_OK);
+    return h;
+}
+
+static size_t bucket_of(uint64_t seed, const struct os_host *is)
+{
+    hosts.seed = seed;
+    struct host *h = enter(is);
+    size_t i = 0;
+    while (i < HOST_BUCKETS && hosts.buckets[i] == NULL) i++;
+    assert_true(i < HOST_BUCKETS);
+    framed_hosts_leave(&hosts, h);
+    assert_null(hosts.buckets[i]);
+    return i;
+}
+
+static void hosts_chosen_to_collide_lie_apart_under_another_seed(void **state)
+{
+    (void)state;
+    enum { CHOSEN = 32 };
+    uint64_t number = 0;
+    bool used[HOST_BUCKETS] = {false};
+    size_t apart = 0;
+    for (size_t found = 0; found < CHOSEN; number++) {
+        struct os_host is = host_of(number);
+        if (bucket_of(1, &is) != 0) continue;
+        found++;
+        size_t other = bucket_of(UINT64_C(0x123456789abcdef1), &is);
+        if (!used[other]) apart++;
+        used[other] = true;
+    }
+    assert_true(apart > CHOSEN / 2);
+}
+
+static void host_is_counted_up_to_its_limit_and_forgotten_with_its_last_connection(void **state)
+{
+    (void)state;
+    const struct os_host one = host_of(1), other = host_of(2);
+    struct host *h = NULL, *again = NULL, *apart = NULL;
+    assert_int_equal(framed_hosts_enter(&hosts, &one, 2, &h), FRAMED_OK);
+    assert_int_equal(framed_hosts_enter(&hosts, &one, 2, &again), FRAMED_OK);
+    assert_ptr_equal(h, again);
+    assert_int_equal(framed_hosts_enter(&hosts, &one, 2, &again), FRAMED_FULL);
+    assert_int_equal(framed_hosts_enter(&hosts, &other, 2, &apart), FRAMED_OK);
+    framed_hosts_leave(&hosts, h);
+    assert_int_equal(framed_hosts_enter(&hosts, &one, 2, &again), FRAMED_OK);
+    framed_hosts_leave(&hosts, h);
+    framed_hosts_leave(&hosts, h);
+    framed_hosts_leave(&hosts, apart);
+    assert_int_equal(meter_in_use(&meter), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(hosts_chosen_to_collide_lie_apart_under_another_seed, begin, end),
+        cmocka_unit_test_setup_teardown(host_is_counted_up_to_its_limit_and_forgotten_with_its_last_connection, begin, end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
