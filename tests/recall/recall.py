@@ -4,6 +4,7 @@ recall.py: plants the bugs beside it, one at a time, and says which test finds e
 
     tests/recall/recall.py [NAME...]      all, or those whose name begins so; ends with "N found, N missed"
     tests/recall/recall.py --apply        only that each still applies and compiles
+    RIGS="test tool"                      tries only these
 
 Owns: the patches' form, the copies they are applied to, the table of rigs (RIGS), and the words said of each.
 Must not know: what any test tests.
@@ -34,6 +35,7 @@ WORK = os.path.join(BUILD, "recall")
 BASE = os.path.join(WORK, "base")
 LANES = 2
 SLOWEST_S = 600  # what no build and no test exceeds
+HANGS_S = 10  # and eight times what it takes without the bug: a test that runs longer hangs
 sys.stdout.reconfigure(line_buffering=True)
 
 SANITIZE = "-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all "
@@ -54,6 +56,14 @@ RIGS = [
 ]
 
 
+# The classes of bugs that length-prefixed protocols are known for, by number; each has a bug here, but for these.
+CLASSES = range(1, 31)
+NOT_HERE = {
+    4: "a count times a size wraps: no frame says how many of anything it holds",
+    19: "replies to control frames pile up: plain connections have no control frames",
+}
+
+
 class Stale(Exception):
     """A patch that no longer applies or compiles."""
 
@@ -69,6 +79,8 @@ class Bug:
         if not head:
             raise Stale("%s: the head is not Class, Bug and an empty line" % self.name)
         self.kind = head[1]
+        number = re.match(r"(\d+), ", self.kind)
+        self.number = int(number[1]) if number else None  # None: of a class that is not one of the thirty
         self.changes = []  # (path, old, new)
         path = None
         for part in re.split(r"^(?=--- a/|@@ )", text[head.end():], flags=re.M)[1:]:
@@ -99,6 +111,9 @@ class Bug:
 
 def all_bugs(wanted):
     found = [Bug(path) for path in sorted(glob.glob(os.path.join(HERE, "*.patch")))]
+    without = set(CLASSES) - {bug.number for bug in found}
+    if without != set(NOT_HERE):
+        raise Stale("the classes without a bug are %s, and should be %s" % (sorted(without), sorted(NOT_HERE)))
     return [bug for bug in found if not wanted or any(bug.name.startswith(name) for name in wanted)]
 
 
@@ -159,6 +174,26 @@ def limits_of_plain():
     resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))  # sanitizers want all there is
 
 
+LIVE = set()  # what runs now, each the leader of a group of its own
+
+
+def end_all(*_):
+    """We are told to end: so is all that we started."""
+    for process in list(LIVE):
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    os._exit(130)
+
+
+def start(command, tree, env, before=None):
+    process = subprocess.Popen(command, cwd=tree, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=before)
+    LIVE.add(process)
+    return process
+
+
 def stop(process):
     """Ends what was started, and all it started."""
     try:
@@ -166,12 +201,14 @@ def stop(process):
     except ProcessLookupError:
         pass
     process.wait()
+    process.stdout.close()
+    LIVE.discard(process)
 
 
 class Red:
     """Watches what a test prints for the first thing that fails."""
 
-    FAILED = re.compile(r"^(?:\[  FAILED  \] ([a-z]\w+)|(?:FAIL|ERROR): (\w+)|(\w+) \(.*\) \.\.\. (?:FAIL|ERROR))")
+    FAILED = re.compile(r"^(?:\[  FAILED  \] ([a-z]\w+)|(test\w+) \(.*\) \.\.\. (?:FAIL|ERROR)|(?:FAIL|ERROR): (test\w+))")
     RUNNING = re.compile(r"^(?:\[ RUN      \] (\w+)|(test\w+) \(.*\) \.\.\. )")
     SANITIZER = re.compile(r"(?:ERROR|WARNING): (\w+Sanitizer: [\w-]+(?: race)?)|: (runtime error: [\w -]+)")
 
@@ -197,9 +234,7 @@ def run(tree, variant, test, bound):
                ASAN_OPTIONS="detect_stack_use_after_return=1", PYTHONDONTWRITEBYTECODE="1")
     env.pop("MAKEFLAGS", None)
     command = [sys.executable, test, "-v", "-f"] if test.endswith(".py") else ["./" + test]
-    process = subprocess.Popen(command, cwd=tree, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, start_new_session=True,
-                               preexec_fn=limits_of_plain if variant == "plain" else limits)
+    process = start(command, tree, env, limits_of_plain if variant == "plain" else limits)
     red, rest, until, hangs = Red(), b"", time.monotonic() + bound, False
     while True:
         ready, _, _ = select.select([process.stdout], [], [], max(0, until - time.monotonic()))
@@ -219,7 +254,6 @@ def run(tree, variant, test, bound):
             hangs = True
     code = process.poll()
     stop(process)
-    process.stdout.close()
     if code == 0 and red.failed is None and not hangs:
         return None
     name = red.failed or red.running or ""
@@ -231,10 +265,12 @@ def make(tree, variant, goals, jobs):
     if not goals:
         return
     env = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "BUILD")}
-    done = subprocess.run(["make", "-j%d" % jobs, "BUILD=build/" + variant, *VARIANTS[variant], *goals], cwd=tree, env=env,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SLOWEST_S, check=False)
-    if done.returncode != 0:
-        said = done.stdout.decode(errors="replace")
+    process = start(["make", "-j%d" % jobs, "BUILD=build/" + variant, *VARIANTS[variant], *goals], tree, env)
+    try:
+        said = process.communicate(timeout=SLOWEST_S)[0].decode(errors="replace")
+    finally:
+        stop(process)
+    if process.returncode != 0:
         first = next((line for line in said.splitlines() if "error" in line), said[-500:])
         raise Stale("does not compile: " + first)
 
@@ -272,10 +308,10 @@ class Rig:
         """The first red test, or None."""
         make(tree, self.variant, self.goals, 1)
         for test in sorted(self.seconds, key=self.seconds.get):
-            red = run(tree, self.variant, test, 20 + 10 * self.seconds[test])
+            red = run(tree, self.variant, test, HANGS_S + 8 * self.seconds[test])
             if red is None:
                 continue
-            again = run(BASE, self.variant, test, 20 + 10 * self.seconds[test])
+            again = run(BASE, self.variant, test, HANGS_S + 8 * self.seconds[test])
             if again is None:
                 return "%s/%s" % (self.name, red)
             print("        %s is red without the bug too: %s" % (test, again))
@@ -310,7 +346,8 @@ def hunt(bug, rigs, lanes):
 
 def recall(bugs):
     make_base()
-    rigs = [Rig(*row) for row in RIGS]
+    only = os.environ.get("RIGS", "").split()
+    rigs = [Rig(*row) for row in RIGS if not only or row[0] in only]
     lanes = list(range(LANES))
     counted = {"found": 0, "MISSED": 0, "STALE": 0}
     times = []
@@ -369,6 +406,8 @@ def apply_all(bugs):
 def main(args):
     os.chdir(ROOT)
     os.makedirs(WORK, exist_ok=True)
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, end_all)
     only_apply = args[:1] == ["--apply"]
     try:
         bugs = all_bugs(args[1:] if only_apply else args)
