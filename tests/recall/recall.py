@@ -45,8 +45,8 @@ VARIANTS = {  # how the tree is built: make's variables
     "tsan": ["CC=gcc", "CFLAGS=" + SANITIZE + "-fsanitize=thread"],
 }
 
-# The rigs in the order in which they are tried: name, variant, make's goals, its tests. Tests are files of the tree (after the
-# build); within a rig the quickest goes first, as measured without a bug. A .sh or .py is run with BUILD and FRAMED set.
+# The rigs in the order in which they are tried: name, variant, make's goals, its tests. A test is a file of the tree, after the
+# build, and what it is told; within a rig the quickest goes first, as measured without a bug. BUILD and FRAMED are set for it.
 RIGS = [
     ("test", "plain", ["tests"], ["build/plain/tests/test_*"]),
     ("tool", "plain", ["all"], ["tests/tool/test_*.py"]),
@@ -54,7 +54,8 @@ RIGS = [
     ("asan", "asan", ["tests"], ["build/asan/tests/test_*"]),
     ("tsan", "tsan", ["tests"], ["build/tsan/tests/test_net*", "build/tsan/tests/test_os*"]),
 ]
-
+if os.path.exists(os.path.join(ROOT, "tests", "world", "main.c")):
+    RIGS.insert(1, ("sim", "plain", ["build/plain/tests/sim"], ["build/plain/tests/sim 1 2000"]))
 
 # The classes of bugs that length-prefixed protocols are known for, by number; each has a bug here, but for these.
 CLASSES = range(1, 31)
@@ -213,9 +214,10 @@ class Red:
     SANITIZER = re.compile(r"(?:ERROR|WARNING): (\w+Sanitizer: [\w-]+(?: race)?)|: (runtime error: [\w -]+)")
 
     def __init__(self):
-        self.failed = self.running = self.says = None
+        self.failed = self.running = self.says = self.last = None
 
     def look(self, line):
+        self.last = line.strip() or self.last
         running = self.RUNNING.match(line)
         if running:
             self.running = running[1] or running[2]
@@ -233,7 +235,7 @@ def run(tree, variant, test, bound):
     env = dict(os.environ, BUILD="build/" + variant, FRAMED="build/%s/framed" % variant, TSAN_OPTIONS="halt_on_error=1",
                ASAN_OPTIONS="detect_stack_use_after_return=1", PYTHONDONTWRITEBYTECODE="1")
     env.pop("MAKEFLAGS", None)
-    command = [sys.executable, test, "-v", "-f"] if test.endswith(".py") else ["./" + test]
+    command = [sys.executable, test, "-v", "-f"] if test.endswith(".py") else ["./" + test.split()[0], *test.split()[1:]]
     process = start(command, tree, env, limits_of_plain if variant == "plain" else limits)
     red, rest, until, hangs = Red(), b"", time.monotonic() + bound, False
     while True:
@@ -256,9 +258,9 @@ def run(tree, variant, test, bound):
     stop(process)
     if code == 0 and red.failed is None and not hangs:
         return None
-    name = red.failed or red.running or ""
+    name = red.failed or red.running or (red.last or "")[:70]
     how = "hangs" if hangs else red.says or ("" if red.failed else "dies" if code and code < 0 else "status %s" % code)
-    return " ".join(word for word in (os.path.basename(test).split(".")[0] + ":", name, "(%s)" % how if how else "") if word)
+    return " ".join(word for word in (os.path.basename(test.split()[0]).split(".")[0] + ":", name, "(%s)" % how if how else "") if word)
 
 
 def make(tree, variant, goals, jobs):
@@ -275,6 +277,12 @@ def make(tree, variant, goals, jobs):
         raise Stale("does not compile: " + first)
 
 
+def tests_of(pattern):
+    file, *told = pattern.split()
+    found = [path for path in glob.glob(os.path.join(BASE, file)) if os.access(path, os.X_OK) or path.endswith(".py")]
+    return [" ".join([os.path.relpath(path, BASE), *told]) for path in found]
+
+
 class Rig:
     def __init__(self, name, variant, goals, tests):
         self.name, self.variant, self.goals, self.patterns = name, variant, goals, tests
@@ -288,8 +296,7 @@ class Rig:
                 return
             began = time.monotonic()
             make(BASE, self.variant, self.goals, LANES)
-            tests = sorted({os.path.relpath(path, BASE) for pattern in self.patterns for path in glob.glob(os.path.join(BASE, pattern))
-                            if os.access(path, os.X_OK) or path.endswith(".py")})
+            tests = sorted({test for pattern in self.patterns for test in tests_of(pattern)})
             if not tests:
                 raise SystemExit("recall: the rig %s has no tests" % self.name)
             with concurrent.futures.ThreadPoolExecutor(LANES) as lanes:

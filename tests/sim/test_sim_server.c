@@ -489,6 +489,31 @@ static void reply_with_part_of_the_own_body_is_sent_from_where_it_lies(void **st
     }
 }
 
+/* Whole and in parts by turns: a run of echoes must not take a part for one more. */
+static void reply_with_every_second_one_cut(void *ctx, struct framed_call *call)
+{
+    struct framed_bytes body = framed_call_body(call);
+    unsigned *calls = ctx;
+    (void)framed_call_reply(call, framed_bytes_of(body.at, body.len - (*calls)++ % 2));
+}
+
+static void reply_with_the_beginning_of_the_own_body_is_not_taken_for_all_of_it(void **state)
+{
+    struct rig rig;
+    unsigned calls = 0;
+    (void)state;
+    rig_start(&rig, 0);
+    rig.config.handler = reply_with_every_second_one_cut;
+    rig.config.handler_ctx = &calls;
+    rig_serve(&rig);
+    struct sim_peer *peer = connected();
+    for (int k = 0; k < 4; k++) sim_peer_send_frame_text(peer, "12345678");
+    sim_run_ms(0);
+    for (int k = 0; k < 4; k++) assert_frame_text(peer, k % 2 == 0 ? "12345678" : "1234567");
+    assert_no_frame(peer);
+    rig_stop(&rig);
+}
+
 /* ---- draining ---- */
 
 static void drain_answers_what_was_read_and_drops_the_partial_frame(void **state)
@@ -914,6 +939,7 @@ int main(void)
         cmocka_unit_test(deferred_call_survives_a_reset_and_its_body_stays_readable),
         cmocka_unit_test(deferred_calls_are_answered_after_the_server_is_gone),
         cmocka_unit_test(reply_with_part_of_the_own_body_is_sent_from_where_it_lies),
+        cmocka_unit_test(reply_with_the_beginning_of_the_own_body_is_not_taken_for_all_of_it),
         cmocka_unit_test(drain_answers_what_was_read_and_drops_the_partial_frame),
         cmocka_unit_test(drain_answers_requests_that_wait_behind_the_limit),
         cmocka_unit_test(drain_may_be_asked_for_many_times_and_before_run),

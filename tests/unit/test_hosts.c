@@ -5,7 +5,6 @@
  */
 #include "hosts.h"
 #include "meter.h"
-#include "splits.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
