@@ -67,7 +67,7 @@ TESTS   := $(patsubst %.c,$(BUILD)/tests/%$(EXE),$(notdir $(UNIT) $(SIM) $(WORLD
 SLOW    := $(BUILD)/tests/words
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH))
 
-.PHONY: all test sim windows test-windows demo check layers bench install uninstall clean format help test-deps tests fuzz
+.PHONY: all test sim windows test-windows demo check layers bench install uninstall clean format help test-deps tests fuzz recall
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -82,6 +82,7 @@ help:
 	@echo 'make layers    proves that proto/ computes and only src/os acts'
 	@echo 'make windows   build/windows/framed.exe and the rest, with MinGW-w64; make test-windows tests it under Wine'
 	@echo 'make fuzz      SECONDS=60 of libFuzzer and AFL++ in all; make fuzz-cover: what the inputs kept in fuzz/corpus reach'
+	@echo 'make recall    plants bugs of known classes, one at a time, and says which test finds each; BUGS="07 sigpipe" some of them'
 	@echo 'make bench     speed and memory, as ratios against a bare echo in the same run'
 	@echo 'make install   PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make format    clang-format over everything      make clean'
@@ -190,6 +191,11 @@ check:
 
 layers: all
 	@BUILD=$(BUILD) CC='$(CC)' AR='$(AR)' tests/layers.sh
+
+# Of a copy of what git tracks: nothing here is changed.
+recall: test-deps
+	@tests/deps.sh valgrind=valgrind
+	@BUILD=$(BUILD) $(PYTHON) tests/recall/recall.py $(BUGS)
 
 include fuzz/fuzz.mk
 

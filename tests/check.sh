@@ -59,6 +59,11 @@ stage_layers() {
     tests/deps.sh g++=c++ && make BUILD="$build" layers
 }
 
+# The planted bugs still are what they were: each applies and compiles. That they are found: make recall.
+stage_recall() {
+    BUILD=$build tests/recall/recall.py --apply
+}
+
 stage_format() {
     tests/deps.sh clang-format=clang-format || return 1
     clang-format --dry-run -Werror $(git ls-files '*.c' '*.h') && echo "format: $(git ls-files '*.c' '*.h' | wc -l) files"
@@ -119,7 +124,7 @@ lane() {
 rm -f "$log"/*.verdict
 make -j"$jobs" BUILD="$build" all tests >"$log/build.log" 2>&1 || tail -n 40 "$log/build.log"
 lane words windows fuzz lint linear count &
-lane clang asan sim tsan poll peers layers format shells
+lane clang asan sim tsan poll peers layers format shells recall
 wait
 
 passed=$(cat "$log"/*.verdict 2>/dev/null | grep -c '^ok$')
