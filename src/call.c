@@ -1,7 +1,7 @@
 /*
  * call.c: one request in a handler's hands.
  * Must not know sockets. A kept call is touched by one thread at a time: the handler's until it is answered, then the loop's.
- * Invariants: a call is consumed exactly once; a kept call holds a reference to its server, and `guest` is the loop's alone.
+ * Invariants: a call is consumed exactly once; a kept call holds a reference to its server, and `guest` is its worker's alone.
  */
 #include "../proto/alloc.h"
 #include "../proto/be.h"
@@ -18,7 +18,7 @@ static struct framed_call *call_of(struct letter *l)
 /* Gives the kept call a body that stays: the frame's own memory if it has some, else a copy. */
 static enum framed_status keep_body(struct framed_call *call, struct framed_call *fresh)
 {
-    const struct framed_allocator *alloc = &call->server->loop.pool.alloc;
+    const struct framed_allocator *alloc = &call->worker->loop.pool.alloc;
     if (framed_conn_take(&fresh->guest->conn, fresh->body, &fresh->memory) != FRAMED_OK) {
         enum framed_status st = framed_buf_append(&call->memory, fresh->body, SIZE_MAX, alloc);
         call->body = framed_bytes_of(call->memory.at, fresh->body.len);
@@ -32,42 +32,42 @@ static enum framed_status keep_body(struct framed_call *call, struct framed_call
 
 struct framed_call *framed_call_keep(struct framed_call *fresh)
 {
-    struct framed_server *srv = fresh->server;
+    struct worker *w = fresh->worker;
     struct guest *g = fresh->guest;
-    const struct framed_allocator *alloc = &srv->loop.pool.alloc;
+    const struct framed_allocator *alloc = &w->loop.pool.alloc;
     struct framed_call *call = mem_new(alloc, sizeof *call);
     if (call == NULL) return NULL;
-    *call = (struct framed_call){.server = srv, .guest = g, .state = CALL_KEPT, .port = g->port, .host = g->host->is};
+    *call = (struct framed_call){.worker = w, .guest = g, .state = CALL_KEPT, .port = g->port, .host = g->host->is};
     atomic_init(&call->over, false);
     call->letter.deliver = deliver;
     if (keep_body(call, fresh) != FRAMED_OK) {
         mem_free(alloc, call, sizeof *call);
         return NULL;
     }
-    uint32_t ms = srv->config.call_ms;
-    call->due = ms == FRAMED_NEVER ? WHEEL_NEVER : framed_loop_now(&srv->loop) + ms;
+    uint32_t ms = w->config.call_ms;
+    call->due = ms == FRAMED_NEVER ? WHEEL_NEVER : framed_loop_now(&w->loop) + ms;
     framed_ordered_begin(&g->calls, &call->place);
-    g->conn.held = g->calls.count >= srv->config.max_calls;
-    atomic_fetch_add(&srv->refs, 1);
+    g->conn.held = g->calls.count >= w->config.max_calls;
+    atomic_fetch_add(&w->server->refs, 1);
     return call;
 }
 
 void framed_call_free(struct framed_call *call)
 {
-    struct framed_server *srv = call->server;
-    const struct framed_allocator *alloc = &srv->loop.pool.alloc;
+    struct worker *w = call->worker;
+    const struct framed_allocator *alloc = &w->loop.pool.alloc;
     framed_buf_fini(&call->memory, alloc);
     framed_buf_fini(&call->reply, alloc);
     mem_free(alloc, call->text, FAIL_TEXT_SIZE);
     mem_free(alloc, call, sizeof *call);
-    if (srv->loop.inbox.poller != NULL) framed_server_unref(srv); /* else the sender does, once he has left the lock */
+    if (w->loop.inbox.poller != NULL) framed_server_unref(w->server); /* else the sender does, once he has left the lock */
 }
 
 /* On the loop's thread: the answer of a kept call has come. */
 static void deliver(struct letter *l)
 {
     struct framed_call *call = call_of(l);
-    count(&call->server->open_calls, (uint64_t)-1);
+    count(&call->worker->open_calls, (uint64_t)-1);
     if (call->guest != NULL)
         framed_guest_answered(call);
     else
@@ -77,19 +77,19 @@ static void deliver(struct letter *l)
 /* Sends the answered call to its loop. */
 static enum framed_status send_answer(struct framed_call *call)
 {
-    struct framed_server *srv = call->server;
+    struct worker *w = call->worker;
     enum framed_status st = atomic_load(&call->over) ? FRAMED_CLOSED : FRAMED_OK;
     call->state = CALL_CONSUMED;
-    if (!framed_inbox_send(&srv->loop.inbox, &call->letter)) framed_server_unref(srv);
+    if (!framed_inbox_send(&w->loop.inbox, &call->letter)) framed_server_unref(w->server);
     return st;
 }
 
 /* Memory for an answer: the pool's if we are its thread, else made so that the pool can free it. */
-static void *answer_memory(struct framed_server *srv, size_t n)
+static void *answer_memory(struct worker *w, size_t n)
 {
-    bool ours = framed_os_thread_self() == atomic_load_explicit(&srv->loop.thread, memory_order_relaxed) &&
-                srv->loop.inbox.poller != NULL;
-    return ours ? mem_new(&srv->loop.pool.alloc, n) : framed_pool_outside(&srv->loop.pool, n);
+    bool ours = framed_os_thread_self() == atomic_load_explicit(&w->loop.thread, memory_order_relaxed) &&
+                w->loop.inbox.poller != NULL;
+    return ours ? mem_new(&w->loop.pool.alloc, n) : framed_pool_outside(&w->loop.pool, n);
 }
 
 static void fail_kept(struct framed_call *call, unsigned code, const char *text)
@@ -97,7 +97,7 @@ static void fail_kept(struct framed_call *call, unsigned code, const char *text)
     call->failed = true;
     call->code = code;
     if (text == NULL || atomic_load(&call->over)) return;
-    call->text = answer_memory(call->server, FAIL_TEXT_SIZE);
+    call->text = answer_memory(call->worker, FAIL_TEXT_SIZE);
     if (call->text == NULL) return; /* the code alone must do */
     framed_log_escape(text, call->text, FAIL_TEXT_SIZE);
 }
@@ -110,7 +110,7 @@ static enum framed_status answer_kept(struct framed_call *call, struct framed_by
     }
     enum framed_status st = FRAMED_OK;
     if (!atomic_load(&call->over)) {
-        call->reply.at = answer_memory(call->server, bytes.len);
+        call->reply.at = answer_memory(call->worker, bytes.len);
         if (call->reply.at != NULL) {
             memcpy(call->reply.at, bytes.at, bytes.len);
             call->reply.len = call->reply.cap = bytes.len;
@@ -127,13 +127,13 @@ static enum framed_status answer_kept(struct framed_call *call, struct framed_by
 /* Never inlined: its stack frame would be paid for on the short way. */
 __attribute__((noinline)) static enum framed_status reply_at_length(struct framed_call *call, struct framed_bytes bytes)
 {
-    struct framed_server *srv = call->server;
+    const struct framed_server_config *config = &call->worker->config;
     if (call->state == CALL_CONSUMED) return FRAMED_USAGE;
-    if (srv->config.replies == FRAMED_REPLIES_NONE) {
+    if (config->replies == FRAMED_REPLIES_NONE) {
         call->state = CALL_CONSUMED;
         return FRAMED_USAGE;
     }
-    if (bytes.len > srv->config.max_send) {
+    if (bytes.len > config->max_send) {
         (void)framed_call_fail(call, FRAMED_CODE_INTERNAL, "the reply is longer than max_send");
         return FRAMED_TOO_LARGE;
     }
@@ -144,7 +144,7 @@ enum framed_status framed_call_reply(struct framed_call *call, struct framed_byt
 {
     if (call->state != CALL_FRESH || !guest_echoes(call->guest, call, bytes)) return reply_at_length(call, bytes);
     call->state = CALL_CONSUMED;
-    count(&call->server->replies, 1);
+    count(&call->worker->replies, 1);
     return FRAMED_OK;
 }
 
@@ -164,11 +164,11 @@ enum framed_status framed_call_fail(struct framed_call *call, enum framed_code c
 
 enum framed_status framed_call_defer(struct framed_call *call, struct framed_call **kept, struct framed_bytes *body)
 {
-    struct framed_server *srv = call->server;
-    if (call->state != CALL_FRESH || srv->config.replies == FRAMED_REPLIES_NONE) return FRAMED_USAGE;
+    struct worker *w = call->worker;
+    if (call->state != CALL_FRESH || w->config.replies == FRAMED_REPLIES_NONE) return FRAMED_USAGE;
     struct framed_call *made = framed_call_keep(call);
     if (made == NULL) return FRAMED_NOMEM;
-    count(&srv->open_calls, 1);
+    count(&w->open_calls, 1);
     call->state = CALL_CONSUMED;
     call->body = made->body; /* a handler that looks again finds the bytes where they are now */
     *kept = made;
@@ -193,8 +193,7 @@ const char *framed_call_peer(const struct framed_call *call)
 
 uint32_t framed_call_left_ms(const struct framed_call *call)
 {
-    struct framed_server *srv = call->server;
-    if (call->state == CALL_FRESH) return srv->config.call_ms;
+    if (call->state == CALL_FRESH) return call->worker->config.call_ms;
     if (atomic_load(&call->over)) return 0;
     if (call->due == WHEEL_NEVER) return FRAMED_NEVER;
     uint64_t now = framed_os_clock_ns() / 1000000u;

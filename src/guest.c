@@ -21,10 +21,10 @@ static void log_end(struct guest *g, enum framed_log_level level, const char *wh
 {
     if (g->logged) return;
     g->logged = true;
-    if (g->server->log.write == NULL) return;
+    if (g->worker->server->log.write == NULL) return;
     char peer[OS_ADDRESS_TEXT_SIZE];
     framed_os_host_text(&g->host->is, g->port, peer, sizeof peer);
-    framed_log(&g->server->log, level, "%s closed: %s", peer, why);
+    framed_log(&g->worker->server->log, &g->worker->loop, level, "%s closed: %s", peer, why);
 }
 
 static void log_over(struct guest *g, enum framed_status why)
@@ -41,7 +41,7 @@ static void log_failed_call(struct guest *g, unsigned code, const char *text)
     (void)snprintf(why, sizeof why, "a call failed: %s%s%s", framed_code_name(code), text != NULL ? ": " : "",
                    text != NULL ? text : "");
     log_end(g, FRAMED_LOG_WARNING, why);
-    count(&g->server->failed_calls, 1);
+    count(&g->worker->failed_calls, 1);
 }
 
 /* ---- replies ---- */
@@ -61,7 +61,7 @@ static bool worth_keeping(struct framed_bytes part, size_t whole)
 /* Puts an answer into the writer by the cheapest way there is. */
 static enum framed_status put(struct guest *g, struct framed_call *call, struct framed_bytes bytes)
 {
-    uint32_t max = g->server->config.max_send;
+    uint32_t max = g->worker->config.max_send;
     if (call->state == CALL_FRESH && conn_in_place(&g->conn, call->body, bytes))
         return framed_writer_in_place(&g->conn.io->writer, (uint8_t *)(uintptr_t)bytes.at, bytes.len, max);
     struct framed_writer *w = framed_conn_writer(&g->conn);
@@ -83,7 +83,7 @@ static enum framed_status answer_in_turn(struct guest *g, struct framed_call *fr
     if (bytes.len > 0 && bytes_inside(bytes, fresh->body)) { /* an empty body may lie nowhere */
         call->answer = framed_bytes_of(call->body.at + (bytes.at - fresh->body.at), bytes.len);
     } else {
-        enum framed_status st = framed_buf_append(&call->reply, bytes, SIZE_MAX, &g->server->loop.pool.alloc);
+        enum framed_status st = framed_buf_append(&call->reply, bytes, SIZE_MAX, &g->worker->loop.pool.alloc);
         call->answer = framed_bytes_of(call->reply.at, bytes.len);
         call->failed = st != FRAMED_OK;
         call->code = FRAMED_CODE_RESOURCE_EXHAUSTED;
@@ -98,10 +98,10 @@ enum framed_status framed_guest_answer(struct guest *g, struct framed_call *call
     enum framed_status st = its_turn ? put(g, call, bytes) : answer_in_turn(g, call, bytes);
     call->state = CALL_CONSUMED;
     if (st == FRAMED_OK) {
-        if (its_turn) count(&g->server->replies, 1);
+        if (its_turn) count(&g->worker->replies, 1);
         return FRAMED_OK;
     }
-    framed_buf_fini(&call->memory, &g->server->loop.pool.alloc); /* if put() took it, and then could not use it */
+    framed_buf_fini(&call->memory, &g->worker->loop.pool.alloc); /* if put() took it, and then could not use it */
     framed_conn_break(&g->conn, st);                             /* the reply is lost, and with it the order */
     return st;
 }
@@ -130,7 +130,7 @@ static void advance(struct guest *g)
         if (!failed) {
             g->conn.owed -= call->answer.len > g->conn.owed ? g->conn.owed : (uint32_t)call->answer.len;
             st = put(g, call, call->answer);
-            if (st == FRAMED_OK) count(&g->server->replies, 1);
+            if (st == FRAMED_OK) count(&g->worker->replies, 1);
         }
         framed_call_free(call);
         if (st != FRAMED_OK) {
@@ -139,22 +139,22 @@ static void advance(struct guest *g)
         }
         if (failed) drop_later_calls(g);
     }
-    g->conn.held = g->calls.count >= g->server->config.max_calls;
+    g->conn.held = g->calls.count >= g->worker->config.max_calls;
     finish_if_done(g);
 }
 
 static void mark_dirty(struct guest *g)
 {
     if (g->next_dirty != NULL) return;
-    struct framed_server *srv = g->server;
-    g->next_dirty = srv->dirty != NULL ? srv->dirty : g;
-    srv->dirty = g;
+    struct worker *w = g->worker;
+    g->next_dirty = w->dirty != NULL ? w->dirty : g;
+    w->dirty = g;
 }
 
 /* While an answer waits for its turn, it does not hold a large body of which it needs little or nothing. */
 static void let_go_of_body(struct framed_call *call)
 {
-    const struct framed_allocator *alloc = &call->server->loop.pool.alloc;
+    const struct framed_allocator *alloc = &call->worker->loop.pool.alloc;
     if (call->memory.cap <= COPY_SMALL) return;
     if (call->answer.len > 0 && bytes_inside(call->answer, call->body)) {
         if (worth_keeping(call->answer, call->body.len)) return;
@@ -179,15 +179,15 @@ void framed_guest_answered(struct framed_call *call)
     mark_dirty(g); /* one gathered send per connection and turn, however many answers came */
 }
 
-void framed_guest_flush_dirty(struct framed_server *srv)
+void framed_guest_flush_dirty(struct worker *w)
 {
-    while (srv->dirty != NULL) {
-        struct guest *g = srv->dirty;
-        srv->dirty = g->next_dirty == g ? NULL : g->next_dirty;
+    while (w->dirty != NULL) {
+        struct guest *g = w->dirty;
+        w->dirty = g->next_dirty == g ? NULL : g->next_dirty;
         g->next_dirty = NULL;
         if (g->conn.closing) continue;
         advance(g);
-        g->conn.quiet_since = framed_loop_now(&srv->loop);
+        g->conn.quiet_since = framed_loop_now(&w->loop);
         framed_conn_resume(&g->conn);
     }
 }
@@ -195,11 +195,11 @@ void framed_guest_flush_dirty(struct framed_server *srv)
 static void unmark_dirty(struct guest *g)
 {
     if (g->next_dirty == NULL) return;
-    struct framed_server *srv = g->server;
-    if (srv->dirty == g) {
-        srv->dirty = g->next_dirty == g ? NULL : g->next_dirty;
+    struct worker *w = g->worker;
+    if (w->dirty == g) {
+        w->dirty = g->next_dirty == g ? NULL : g->next_dirty;
     } else {
-        struct guest *before = srv->dirty;
+        struct guest *before = w->dirty;
         while (before->next_dirty != g) before = before->next_dirty;
         before->next_dirty = g->next_dirty == g ? before : g->next_dirty;
     }
@@ -218,25 +218,25 @@ void framed_guest_fail(struct guest *g, struct framed_call *fresh, unsigned code
 
 static void unanswered(struct framed_call *call)
 {
-    if (call->server->config.replies == FRAMED_REPLIES_ORDERED)
+    if (call->worker->config.replies == FRAMED_REPLIES_ORDERED)
         framed_guest_fail(call->guest, call, FRAMED_CODE_INTERNAL, "the handler gave no answer");
 }
 
 static void guest_frame(struct conn *c, struct framed_bytes payload)
 {
-    struct framed_server *srv = guest_of(c)->server;
-    struct framed_call *call = &srv->fresh;
+    struct worker *w = guest_of(c)->worker;
+    struct framed_call *call = &w->fresh;
     call->guest = guest_of(c);
     call->body = payload;
     call->state = CALL_FRESH;
-    srv->config.handler(srv->config.handler_ctx, call);
+    w->config.handler(w->config.handler_ctx, call);
     if (call->state == CALL_FRESH) unanswered(call);
 }
 
 static void guest_over(struct conn *c, enum framed_status why)
 {
     struct guest *g = guest_of(c);
-    if (why == FRAMED_TOO_LARGE || why == FRAMED_TRUNCATED) count(&g->server->framing_errors, 1);
+    if (why == FRAMED_TOO_LARGE || why == FRAMED_TRUNCATED) count(&g->worker->framing_errors, 1);
     log_over(g, why);
     finish_if_done(g);
 }
@@ -262,8 +262,8 @@ static void guest_late(struct conn *c)
     struct guest *g = guest_of(c);
     advance(g); /* what has its answer goes first */
     const struct framed_call *call = oldest_unanswered(g);
-    if (c->closing || call == NULL || call->due > framed_loop_now(&g->server->loop)) return;
-    count(&g->server->kind.deadlines, 1);
+    if (c->closing || call == NULL || call->due > framed_loop_now(&g->worker->loop)) return;
+    count(&g->worker->kind.deadlines, 1);
     log_failed_call(g, FRAMED_CODE_DEADLINE_EXCEEDED, NULL);
     framed_conn_deafen(c, FRAMED_CLOSED);
     drop_later_calls(g);
@@ -281,7 +281,7 @@ static void guest_gone(struct conn *c)
     struct guest *g = guest_of(c);
     drop_later_calls(g);
     unmark_dirty(g);
-    framed_server_guest_free(g);
+    framed_worker_guest_free(g);
 }
 
 const struct conn_ops framed_guest_ops = {
@@ -295,5 +295,5 @@ const struct conn_ops framed_guest_ops = {
 
 enum framed_status framed_guest_begin(struct guest *g, intptr_t handle)
 {
-    return framed_conn_accept(&g->conn, &g->server->kind, handle);
+    return framed_conn_accept(&g->conn, &g->worker->kind, handle);
 }

@@ -8,41 +8,66 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static void say(struct log *log, enum framed_log_level level, const char *line)
+enum framed_status framed_log_init(struct log *log, framed_log_fn *write, void *ctx, uint32_t most,
+                                   const struct framed_allocator *alloc)
 {
-    log->write(log->ctx, level, line);
+    *log = (struct log){.write = write, .ctx = ctx, .most = most};
+    return framed_os_lock_new(&log->lock, alloc);
+}
+
+void framed_log_fini(struct log *log, const struct framed_allocator *alloc)
+{
+    framed_os_lock_free(log->lock, alloc);
+}
+
+static void say_left_out(struct log *log)
+{
+    if (log->left_out == 0) return;
+    char line[64];
+    (void)snprintf(line, sizeof line, "%llu log lines were left out", (unsigned long long)log->left_out);
+    log->left_out = 0;
+    log->write(log->ctx, FRAMED_LOG_WARNING, line);
 }
 
 void framed_log_settle(struct log *log)
 {
-    if (log->write == NULL || log->left_out == 0) return;
-    char line[64];
-    (void)snprintf(line, sizeof line, "%llu log lines were left out", (unsigned long long)log->left_out);
-    log->left_out = 0;
-    say(log, FRAMED_LOG_WARNING, line);
+    if (log->write == NULL) return;
+    framed_os_lock(log->lock);
+    say_left_out(log);
+    framed_os_unlock(log->lock);
 }
 
-void framed_log(struct log *log, enum framed_log_level level, const char *format, ...)
+/* May one more be said in this second? Loops read the clock at different times: an older second is no new one. */
+static bool may_say(struct log *log, uint64_t second)
 {
-    if (log->write == NULL) return;
-    uint64_t second = framed_loop_now(log->loop) / 1000;
-    if (second != log->second) {
+    if (second > log->second) {
         log->second = second;
         log->written = 0;
-        framed_log_settle(log);
+        say_left_out(log);
     }
-    if (log->written >= log->most) {
-        log->left_out++;
-        count(&log->suppressed, 1);
-        return;
+    if (log->written < log->most) {
+        log->written++;
+        return true;
     }
-    log->written++;
-    char line[LOG_LINE_SIZE];
+    log->left_out++;
+    count(&log->suppressed, 1);
+    return false;
+}
+
+void framed_log(struct log *log, struct loop *loop, enum framed_log_level level, const char *format, ...)
+{
+    if (log->write == NULL) return;
+    uint64_t second = framed_loop_now(loop) / 1000;
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(line, sizeof line, format, args);
+    framed_os_lock(log->lock);
+    if (may_say(log, second)) {
+        char line[LOG_LINE_SIZE];
+        (void)vsnprintf(line, sizeof line, format, args);
+        log->write(log->ctx, level, line);
+    }
+    framed_os_unlock(log->lock);
     va_end(args);
-    say(log, level, line);
 }
 
 void framed_log_escape(const char *text, char *to, size_t size)

@@ -38,7 +38,7 @@ static struct letter *take_letters(struct inbox *inbox)
 
 static void deliver_letters(struct inbox *inbox)
 {
-    if (!atomic_load_explicit(&inbox->full, memory_order_acquire)) return;
+    if (!framed_inbox_waits(inbox)) return;
     struct letter *l = take_letters(inbox);
     while (l != NULL) {
         struct letter *next = l->next;

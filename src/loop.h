@@ -57,6 +57,12 @@ static inline void framed_loop_forget_now(struct loop *loop)
     loop->now_known = false;
 }
 
+/* Is there a letter? On the loop's thread: whatever was sent before something it has seen is seen too. */
+static inline bool framed_inbox_waits(const struct inbox *inbox)
+{
+    return atomic_load_explicit(&inbox->full, memory_order_acquire);
+}
+
 /* Hands a letter to the loop. From any thread. False: there is no loop any more, and it has been delivered here. */
 bool framed_inbox_send(struct inbox *inbox, struct letter *l);
 

@@ -1,8 +1,8 @@
 /*
  * server.c: a server's life: listening, accepting, draining, counting.
- * Must not know frames; its guests do that (guest.c).
- * Invariants: `sockets` is how many `closed` are still to come; an accept is asked for exactly while there is room for one
- * more guest, accepting is not failing, and no drain has begun.
+ * Must not know frames (guest.c), nor what its workers do with the connections they are given (worker.c).
+ * Invariants: an accept is asked for exactly while there is room for one more connection, accepting is not failing, and no drain
+ * has begun; the first worker does it all, and gives each connection to the worker that has fewest.
  */
 #include "server.h"
 #include "../proto/alloc.h"
@@ -11,15 +11,7 @@
 #include "address.h"
 #include <string.h>
 
-enum { CHUNK_SIZE = 16 << 10, ACCEPT_PAUSE_MS = 100, KEEPALIVE_GIVE_UP_MS = 30000 };
-
-/* As many as fit into a block of the pool. */
-enum { GUESTS_PER_CHUNK = (CHUNK_SIZE - sizeof(void *)) / sizeof(struct guest) };
-
-struct guest_chunk {
-    struct guest_chunk *next;
-    struct guest guests[GUESTS_PER_CHUNK];
-};
+enum { ACCEPT_PAUSE_MS = 100, KEEPALIVE_GIVE_UP_MS = 30000, WORKERS_MOST = 1024 };
 
 /* ---- config ---- */
 
@@ -48,6 +40,7 @@ static void fill_defaults(struct framed_server_config *c)
     default_to(&c->drain_ms, 30000);
     default_to(&c->linger_ms, 2000);
     default_to(&c->keepalive_ms, 60000);
+    default_to(&c->workers, 1);
 }
 
 static enum framed_status read_config(const struct framed_server_config *given, struct framed_server_config *c)
@@ -57,72 +50,60 @@ static enum framed_status read_config(const struct framed_server_config *given, 
     memcpy(c, given, given->size);
     if (c->handler == NULL || c->max_frame > FRAMED_FRAME_MOST || c->max_send > FRAMED_FRAME_MOST) return FRAMED_USAGE;
     if (c->replies != FRAMED_REPLIES_ORDERED && c->replies != FRAMED_REPLIES_NONE) return FRAMED_USAGE;
+    if (c->workers > WORKERS_MOST) return FRAMED_USAGE;
     fill_defaults(c);
     return FRAMED_OK;
 }
 
-/* ---- guests ---- */
+/* ---- accepting ---- */
 
-struct guest *framed_server_guest_new(struct framed_server *srv)
+static struct worker *first_of(struct framed_server *srv)
 {
-    if (srv->spare == NULL) {
-        struct guest_chunk *chunk = mem_new(&srv->loop.pool.alloc, sizeof *chunk);
-        if (chunk == NULL) return NULL;
-        chunk->next = srv->chunks;
-        srv->chunks = chunk;
-        for (size_t i = 0; i < GUESTS_PER_CHUNK; i++) {
-            chunk->guests[i].next = srv->spare;
-            srv->spare = &chunk->guests[i];
-        }
-    }
-    struct guest *g = srv->spare;
-    srv->spare = g->next;
-    *g = (struct guest){.server = srv, .next = srv->guests, .link = &srv->guests};
-    if (g->next != NULL) g->next->link = &g->next;
-    srv->guests = g;
-    srv->sockets++;
-    return g;
+    return srv->workers;
 }
 
-static void guest_forget(struct guest *g)
+static struct loop *accept_loop(struct framed_server *srv)
 {
-    struct framed_server *srv = g->server;
-    *g->link = g->next;
-    if (g->next != NULL) g->next->link = g->link;
-    if (g->host != NULL) framed_hosts_leave(&srv->hosts, g->host);
-    g->next = srv->spare;
-    srv->spare = g;
-    srv->sockets--;
+    return &first_of(srv)->loop;
 }
 
 static uint64_t connections(const struct framed_server *srv)
 {
-    return atomic_load_explicit(&srv->accepted, memory_order_relaxed) -
-           atomic_load_explicit(&srv->closed, memory_order_relaxed);
+    return atomic_load(&srv->accepted) - atomic_load(&srv->closed);
 }
 
-void framed_server_guest_free(struct guest *g)
+void framed_server_gone(struct worker *w)
 {
-    struct framed_server *srv = g->server;
-    guest_forget(g);
-    count(&srv->closed, 1); /* the next turn may accept again */
+    struct framed_server *srv = w->server;
+    atomic_fetch_sub_explicit(&w->load, 1, memory_order_relaxed);
+    atomic_fetch_add(&srv->closed, 1);
+    /* The first worker's next turn may accept again; if that is not ours, it has to be told. */
+    if (w != first_of(srv) && atomic_load(&srv->full) && atomic_exchange(&srv->full, false))
+        framed_worker_wake(first_of(srv));
 }
 
-/* ---- accepting ---- */
+/* May one more come? If not, whoever closes a connection will see that he has to say so. */
+static bool has_room(struct framed_server *srv)
+{
+    if (connections(srv) < srv->config.max_conns) return true;
+    atomic_store(&srv->full, true);
+    return connections(srv) < srv->config.max_conns; /* one may have gone just before */
+}
 
 /* Out of descriptors or memory: the backlog keeps those who come, and we try again a little later, not at once. */
 static void accept_failed(struct framed_server *srv, enum framed_status st)
 {
-    count(&srv->accept_failures, 1);
+    struct loop *loop = accept_loop(srv);
+    atomic_fetch_add_explicit(&srv->accept_failures, 1, memory_order_relaxed);
     if (!srv->accept_failed)
-        framed_log(&srv->log, FRAMED_LOG_WARNING, "accepting failed: %s; trying again", framed_status_text(st));
+        framed_log(&srv->log, loop, FRAMED_LOG_WARNING, "accepting failed: %s; trying again", framed_status_text(st));
     srv->accept_failing = srv->accept_failed = true;
-    framed_wheel_set(&srv->loop.wheel, &srv->accept_timer, framed_loop_now(&srv->loop) + ACCEPT_PAUSE_MS);
+    framed_wheel_set(&loop->wheel, &srv->accept_timer, framed_loop_now(loop) + ACCEPT_PAUSE_MS);
 }
 
-static void accept_more(struct framed_server *srv)
+void framed_server_accept_more(struct framed_server *srv)
 {
-    if (srv->draining || srv->accept_failing || connections(srv) >= srv->config.max_conns) return;
+    if (atomic_load(&srv->draining) || srv->accept_failing || !has_room(srv)) return;
     for (struct listener *l = srv->listeners; l != NULL; l = l->next) {
         if (l->asked) continue;
         enum framed_status st = framed_os_accept(&l->sock);
@@ -139,7 +120,7 @@ static void accept_timer_fired(struct timer *t)
     struct framed_server *srv =
         (struct framed_server *)(void *)((uint8_t *)t - offsetof(struct framed_server, accept_timer));
     srv->accept_failing = false;
-    accept_more(srv);
+    framed_server_accept_more(srv);
 }
 
 static void stop_accepting(struct framed_server *srv)
@@ -150,30 +131,60 @@ static void stop_accepting(struct framed_server *srv)
     }
 }
 
-static void refuse(struct framed_server *srv, const struct os_address *peer, const char *why)
+/* He will not be served: says why, and closes. FRAMED_CLOSED: it is we who have stopped. */
+static void turn_away(struct worker *w, struct loop *here, intptr_t handle, const char *who, enum framed_status why)
 {
-    count(&srv->closed, 1);
-    if (srv->log.write == NULL) return;
-    char text[OS_ADDRESS_TEXT_SIZE];
-    char plain[OS_ADDRESS_TEXT_SIZE];
-    framed_os_address_text(peer, text, sizeof text);
-    framed_log_escape(text, plain, sizeof plain);
-    framed_log(&srv->log, FRAMED_LOG_WARNING, "%s refused: %s", plain, why);
+    struct framed_server *srv = w->server;
+    framed_os_discard(handle);
+    atomic_fetch_add_explicit(why == FRAMED_FULL ? &srv->refused : &srv->accept_failures, 1, memory_order_relaxed);
+    const char *text = why == FRAMED_FULL     ? "too many connections from its address"
+                       : why == FRAMED_CLOSED ? "the server has stopped"
+                                              : framed_status_text(why);
+    framed_log(&srv->log, here, FRAMED_LOG_WARNING, "%s refused: %s", who, text);
+    framed_server_gone(w);
 }
 
-static enum framed_status welcome(struct framed_server *srv, intptr_t handle, const struct os_address *peer)
+void framed_server_turn_away(struct worker *w, struct loop *here, const struct newcomer *n, enum framed_status why)
+{
+    char who[OS_ADDRESS_TEXT_SIZE];
+    framed_os_host_text(&n->host->is, n->port, who, sizeof who);
+    framed_hosts_leave(&w->server->hosts, n->host);
+    turn_away(w, here, n->handle, who, why);
+}
+
+/* The worker with the fewest connections; among equals they take turns. */
+static struct worker *least_loaded(struct framed_server *srv)
+{
+    struct worker *least = NULL;
+    size_t n = srv->config.workers;
+    for (size_t i = 0; i < n; i++) {
+        struct worker *w = &srv->workers[(srv->next_worker + i) % n];
+        if (least == NULL ||
+            atomic_load_explicit(&w->load, memory_order_relaxed) < atomic_load_explicit(&least->load, memory_order_relaxed))
+            least = w;
+    }
+    srv->next_worker = (size_t)(least - srv->workers) + 1;
+    return least;
+}
+
+static void welcome(struct framed_server *srv, intptr_t handle, const struct os_address *peer)
 {
     static const struct os_host local;
-    struct guest *g = framed_server_guest_new(srv);
-    if (g == NULL) return FRAMED_NOMEM;
     struct os_host host;
-    g->port = framed_os_address_host(peer, &host);
-    bool is_local = g->port == 0 && memcmp(&host, &local, sizeof host) == 0; /* a Unix socket has no address to count by */
+    struct newcomer n = {.handle = handle, .port = framed_os_address_host(peer, &host)};
+    bool is_local = n.port == 0 && memcmp(&host, &local, sizeof host) == 0; /* a Unix socket has no address to count by */
+    struct worker *w = least_loaded(srv);
+    atomic_fetch_add_explicit(&w->load, 1, memory_order_relaxed);
     enum framed_status st =
-        framed_hosts_enter(&srv->hosts, &host, is_local ? UINT32_MAX : srv->config.max_conns_per_address, &g->host);
-    if (st == FRAMED_OK) st = framed_guest_begin(g, handle);
-    if (st != FRAMED_OK) guest_forget(g);
-    return st;
+        framed_hosts_enter(&srv->hosts, &host, is_local ? UINT32_MAX : srv->config.max_conns_per_address, &n.host);
+    if (st != FRAMED_OK) {
+        char text[OS_ADDRESS_TEXT_SIZE];
+        framed_os_host_text(&host, n.port, text, sizeof text);
+        turn_away(w, accept_loop(srv), handle, text, st);
+        return;
+    }
+    st = w == first_of(srv) ? framed_worker_take(w, &n) : framed_worker_give(w, &n);
+    if (st != FRAMED_OK) framed_server_turn_away(w, accept_loop(srv), &n, st);
 }
 
 static void listener_accepted(struct os_socket *s, enum framed_status st, intptr_t handle, const struct os_address *peer)
@@ -186,30 +197,25 @@ static void listener_accepted(struct os_socket *s, enum framed_status st, intptr
         return;
     }
     srv->accept_failed = false;
-    count(&srv->accepted, 1);
-    st = welcome(srv, handle, peer);
-    if (st != FRAMED_OK) {
-        framed_os_discard(handle);
-        count(st == FRAMED_FULL ? &srv->refused : &srv->accept_failures, 1);
-        refuse(srv, peer, st == FRAMED_FULL ? "too many connections from its address" : framed_status_text(st));
-    }
-    if (connections(srv) >= srv->config.max_conns)
+    atomic_fetch_add(&srv->accepted, 1);
+    welcome(srv, handle, peer);
+    if (!has_room(srv))
         stop_accepting(srv); /* the other listeners' requests too: the limit is exact */
     else
-        accept_more(srv);
+        framed_server_accept_more(srv);
 }
 
 static void listener_closed(struct os_socket *s)
 {
     struct listener *l = (struct listener *)(void *)s;
-    l->server->sockets--;
+    first_of(l->server)->sockets--;
 }
 
 static const struct os_socket_ops listener_ops = {.accepted = listener_accepted, .closed = listener_closed};
 
 static enum framed_status listen_at(struct listener *l, const struct address *where)
 {
-    struct os_poller *poller = l->server->loop.poller;
+    struct os_poller *poller = accept_loop(l->server)->poller;
     if (where->fd != OS_NO_HANDLE) {
         l->adopted = true;
         return framed_os_adopt(poller, &l->sock, where->fd, true, &l->bound);
@@ -240,7 +246,7 @@ enum framed_status framed_server_listen(struct framed_server *srv, const char *a
     struct listener **end = &srv->listeners;
     while (*end != NULL) end = &(*end)->next;
     *end = l;
-    srv->sockets++;
+    first_of(srv)->sockets++;
     return FRAMED_OK;
 }
 
@@ -258,22 +264,7 @@ enum framed_status framed_server_address(const struct framed_server *srv, size_t
 void framed_server_drain(struct framed_server *srv)
 {
     atomic_store(&srv->drain_asked, true);
-    framed_os_wake(srv->loop.poller);
-}
-
-static void break_guests(struct framed_server *srv, enum conn_late why)
-{
-    for (struct guest *g = srv->guests; g != NULL; g = g->next) {
-        g->conn.late = (uint8_t)why;
-        framed_conn_break(&g->conn, FRAMED_TIMEOUT);
-    }
-}
-
-static void drain_timer_fired(struct timer *t)
-{
-    struct framed_server *srv = (struct framed_server *)(void *)((uint8_t *)t - offsetof(struct framed_server, drain_timer));
-    srv->drain_late = true;
-    break_guests(srv, LATE_DRAIN);
+    framed_worker_wake(first_of(srv));
 }
 
 static void close_listeners(struct framed_server *srv)
@@ -286,54 +277,81 @@ static void close_listeners(struct framed_server *srv)
     }
 }
 
-static void begin_drain(struct framed_server *srv)
+static void wake_others(struct framed_server *srv)
 {
-    srv->draining = true;
-    framed_wheel_clear(&srv->loop.wheel, &srv->accept_timer);
-    close_listeners(srv);
-    if (srv->config.drain_ms != FRAMED_NEVER)
-        framed_wheel_set(&srv->loop.wheel, &srv->drain_timer, framed_loop_now(&srv->loop) + srv->config.drain_ms);
-    for (struct guest *g = srv->guests; g != NULL; g = g->next) framed_conn_drain(&g->conn); /* guests go later, in `gone` */
+    for (size_t i = 1; i < srv->config.workers; i++) framed_worker_wake(&srv->workers[i]);
 }
+
+void framed_server_begin_drain(struct framed_server *srv)
+{
+    framed_wheel_clear(&accept_loop(srv)->wheel, &srv->accept_timer);
+    close_listeners(srv);
+    atomic_store(&srv->draining, true);
+    wake_others(srv);
+}
+
+/* ---- running ---- */
 
 enum framed_status framed_server_turn(struct framed_server *srv, uint64_t wait_ms)
 {
-    if (atomic_load(&srv->drain_asked) && !srv->draining) begin_drain(srv);
-    if (srv->draining && srv->sockets == 0) return FRAMED_CLOSED;
-    if (!srv->draining) accept_more(srv);
-    enum framed_status st = framed_loop_turn(&srv->loop, wait_ms);
-    framed_guest_flush_dirty(srv);
-    return st;
+    return framed_worker_turn(first_of(srv), wait_ms);
+}
+
+static void stop_all(struct framed_server *srv)
+{
+    atomic_store(&srv->stopping, true);
+    for (size_t i = 0; i < srv->config.workers; i++) framed_worker_wake(&srv->workers[i]);
+}
+
+static void run_worker(void *worker)
+{
+    struct worker *w = worker;
+    framed_worker_run(w);
+    if (w->ended < FRAMED_OK && w->ended != FRAMED_TIMEOUT) stop_all(w->server); /* one that serves no more ends them all */
 }
 
 enum framed_status framed_server_run(struct framed_server *srv)
 {
     if (srv->listeners == NULL) return FRAMED_USAGE;
-    enum framed_status st;
-    do st = framed_server_turn(srv, OS_FOREVER);
-    while (st == FRAMED_OK);
-    framed_wheel_clear(&srv->loop.wheel, &srv->drain_timer);
+    enum framed_status st = FRAMED_OK;
+    size_t n = 1;
+    while (n < srv->config.workers && st == FRAMED_OK) {
+        struct worker *w = &srv->workers[n];
+        st = framed_os_thread_start(&w->thread, run_worker, w);
+        if (st == FRAMED_OK) n++;
+    }
+    if (st == FRAMED_OK)
+        run_worker(first_of(srv));
+    else
+        stop_all(srv);
+    for (size_t i = 1; i < n; i++) framed_os_thread_join(srv->workers[i].thread);
+    for (size_t i = 0; i < n && st >= FRAMED_OK; i++) st = srv->workers[i].ended;
     framed_log_settle(&srv->log);
-    atomic_store_explicit(&srv->loop.thread, 0, memory_order_relaxed); /* this thread is the loop's no longer */
-    if (st != FRAMED_CLOSED) return st;
-    return srv->drain_late ? FRAMED_TIMEOUT : FRAMED_OK;
+    return st;
 }
 
 /* ---- beginning and end ---- */
 
-static void fill_kind(struct framed_server *srv)
+static void free_workers(struct framed_server *srv, size_t n)
 {
-    const struct framed_server_config *c = &srv->config;
-    struct conn_kind *k = &srv->kind;
-    k->ops = &framed_guest_ops;
-    k->loop = &srv->loop;
-    k->max_frame = c->max_frame;
-    k->max_unsent = c->max_unsent;
-    k->frame_ms = c->frame_ms;
-    k->frame_rate = c->frame_rate;
-    k->idle_ms = c->idle_ms;
-    k->send_ms = c->send_ms;
-    k->linger_ms = c->linger_ms;
+    for (size_t i = 0; i < n; i++) framed_worker_fini_rest(&srv->workers[i]);
+    mem_free(srv->alloc, srv->workers, srv->config.workers * sizeof *srv->workers);
+}
+
+static enum framed_status make_workers(struct framed_server *srv)
+{
+    size_t n = srv->config.workers;
+    if (n > SIZE_MAX / sizeof *srv->workers) return FRAMED_NOMEM;
+    srv->workers = mem_new(srv->alloc, n * sizeof *srv->workers);
+    if (srv->workers == NULL) return FRAMED_NOMEM;
+    for (size_t i = 0; i < n; i++) {
+        enum framed_status st = framed_worker_init(&srv->workers[i], srv);
+        if (st == FRAMED_OK) continue;
+        for (size_t k = 0; k < i; k++) framed_worker_fini(&srv->workers[k]);
+        free_workers(srv, i);
+        return st;
+    }
+    return FRAMED_OK;
 }
 
 enum framed_status framed_server_new(const struct framed_server_config *config, struct framed_server **server)
@@ -351,32 +369,32 @@ enum framed_status framed_server_new(const struct framed_server_config *config, 
     srv->config = c;
     srv->alloc = c.allocator;
     srv->budget.limit = c.max_memory;
-    st = framed_loop_init(&srv->loop, c.wait, c.allocator, &srv->budget);
-    if (st != FRAMED_OK) {
-        mem_free(c.allocator, srv, sizeof *srv);
-        return st;
-    }
-    atomic_init(&srv->refs, 1);
-    srv->fresh.server = srv;
-    srv->fresh.state = CALL_CONSUMED;
-    srv->log = (struct log){.write = c.log, .ctx = c.log_ctx, .loop = &srv->loop, .most = c.max_log_lines};
     srv->accept_timer.fired = accept_timer_fired;
-    srv->drain_timer.fired = drain_timer_fired;
-    framed_hosts_init(&srv->hosts, seed, &srv->loop.pool.alloc);
-    fill_kind(srv);
+    atomic_init(&srv->refs, 1);
+    st = framed_log_init(&srv->log, c.log, c.log_ctx, c.max_log_lines, srv->alloc);
+    if (st != FRAMED_OK) goto fail;
+    st = framed_hosts_init(&srv->hosts, seed, srv->alloc, &srv->budget);
+    if (st != FRAMED_OK) goto fail_log;
+    st = make_workers(srv);
+    if (st != FRAMED_OK) goto fail_hosts;
     *server = srv;
     return FRAMED_OK;
+
+fail_hosts:
+    framed_hosts_fini(&srv->hosts);
+fail_log:
+    framed_log_fini(&srv->log, srv->alloc);
+fail:
+    mem_free(c.allocator, srv, sizeof *srv);
+    return st;
 }
 
 void framed_server_unref(struct framed_server *srv)
 {
     if (atomic_fetch_sub(&srv->refs, 1) > 1) return;
-    while (srv->chunks != NULL) {
-        struct guest_chunk *chunk = srv->chunks;
-        srv->chunks = chunk->next;
-        mem_free(&srv->loop.pool.alloc, chunk, sizeof *chunk);
-    }
-    framed_loop_fini_rest(&srv->loop);
+    free_workers(srv, srv->config.workers);
+    framed_hosts_fini(&srv->hosts);
+    framed_log_fini(&srv->log, srv->alloc);
     const struct framed_allocator *alloc = srv->alloc;
     mem_free(alloc, srv, sizeof *srv);
 }
@@ -384,24 +402,34 @@ void framed_server_unref(struct framed_server *srv)
 void framed_server_free(struct framed_server *srv)
 {
     if (srv == NULL) return;
-    srv->draining = true;
+    atomic_store(&srv->draining, true);
+    atomic_store(&srv->stopping, true);
     close_listeners(srv);
-    break_guests(srv, LATE_FREED);
-    while (srv->sockets > 0 && framed_os_wait(srv->loop.poller, 0) == FRAMED_OK) continue;
-    framed_wheel_clear(&srv->loop.wheel, &srv->accept_timer);
-    framed_wheel_clear(&srv->loop.wheel, &srv->drain_timer);
+    framed_wheel_clear(&accept_loop(srv)->wheel, &srv->accept_timer);
+    for (size_t i = srv->config.workers; i-- > 0;) framed_worker_fini(&srv->workers[i]);
     while (srv->listeners != NULL) {
         struct listener *l = srv->listeners;
         srv->listeners = l->next;
         mem_free(srv->alloc, l, sizeof *l);
     }
-    framed_loop_fini(&srv->loop);
     framed_server_unref(srv);
 }
 
 static uint64_t read_counter(const _Atomic uint64_t *counter)
 {
     return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void add_worker(struct framed_server_stats *all, const struct worker *w)
+{
+    all->bytes_in += read_counter(&w->kind.bytes_in);
+    all->bytes_out += read_counter(&w->kind.bytes_out);
+    all->requests += read_counter(&w->kind.frames_in);
+    all->deadlines += read_counter(&w->kind.deadlines);
+    all->replies += read_counter(&w->replies);
+    all->failed_calls += read_counter(&w->failed_calls);
+    all->framing_errors += read_counter(&w->framing_errors);
+    all->open_calls += read_counter(&w->open_calls);
 }
 
 void framed_server_stats(const struct framed_server *srv, struct framed_server_stats *stats, size_t size)
@@ -411,18 +439,11 @@ void framed_server_stats(const struct framed_server *srv, struct framed_server_s
         .accepted = read_counter(&srv->accepted),
         .refused = read_counter(&srv->refused),
         .closed = read_counter(&srv->closed),
-        .bytes_in = read_counter(&srv->kind.bytes_in),
-        .bytes_out = read_counter(&srv->kind.bytes_out),
-        .requests = read_counter(&srv->kind.frames_in),
-        .replies = read_counter(&srv->replies),
-        .failed_calls = read_counter(&srv->failed_calls),
-        .framing_errors = read_counter(&srv->framing_errors),
-        .deadlines = read_counter(&srv->kind.deadlines),
         .accept_failures = read_counter(&srv->accept_failures),
         .log_suppressed = read_counter(&srv->log.suppressed),
-        .open_calls = read_counter(&srv->open_calls),
         .memory = atomic_load_explicit(&srv->budget.used, memory_order_relaxed),
     };
+    for (size_t i = 0; i < srv->config.workers; i++) add_worker(&all, &srv->workers[i]);
     all.connections = all.accepted > all.closed ? all.accepted - all.closed : 0;
     memcpy(stats, &all, size < sizeof all ? size : sizeof all);
 }

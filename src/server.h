@@ -1,7 +1,8 @@
 /*
  * server.h: what the server's files know of each other.
  *   server.c   its life: listening, accepting, draining, counting
- *   guest.c    one of its connections: requests in, replies out in their order
+ *   worker.c   one of its loops, and the connections that live on it
+ *   guest.c    one connection: requests in, replies out in their order
  *   call.c     one request in a handler's hands
  */
 #ifndef FRAMED_SERVER_H
@@ -14,6 +15,7 @@
 #include "log.h"
 
 struct guest;
+struct worker;
 
 enum call_state {
     CALL_FRESH,    /* in the handler, not answered */
@@ -22,7 +24,7 @@ enum call_state {
 };
 
 struct framed_call {
-    struct framed_server *server;
+    struct worker *worker;
     struct guest *guest;      /* NULL when its connection is gone; the loop's thread only */
     struct framed_bytes body; /* lent while FRESH, else in `memory` */
     uint8_t state;
@@ -43,10 +45,10 @@ struct framed_call {
 
 enum { FAIL_TEXT_SIZE = 257 };
 
-/* One connection of the server. */
+/* One connection of the server. It lives and dies on one worker. */
 struct guest {
     struct conn conn; /* first, so that one is the other */
-    struct framed_server *server;
+    struct worker *worker;
     struct framed_ordered calls; /* kept, in the order of their requests */
     struct guest *next;
     struct guest **link;
@@ -68,57 +70,95 @@ struct listener {
 
 struct guest_chunk;
 
-struct framed_server {
-    struct framed_call fresh; /* the call in the handler's hands */
-    struct framed_server_config config;
+/* A loop and what it serves. Only its own thread touches it while the server runs, but for the inbox, `load` and the counters. */
+struct worker {
+    struct framed_call fresh;           /* the call in the handler's hands */
+    struct framed_server_config config; /* the server's: a copy, so that nobody writes near what a loop reads all the time */
+    struct framed_server *server;
     struct loop loop;
     struct conn_kind kind;
-    struct log log;
-    struct budget budget;
     struct guest *guests;
     struct guest *dirty;
     struct guest *spare; /* slots of the chunks, linked by next */
     struct guest_chunk *chunks;
-    struct listener *listeners;
-    size_t sockets; /* listeners and guests whose `closed` is to come */
-    struct timer accept_timer;
+    size_t sockets; /* guests, and on the first worker listeners, whose `closed` is to come */
     struct timer drain_timer;
-    struct hosts hosts;
-    const struct framed_allocator *alloc;
-    atomic_bool drain_asked; /* apart from the plain flags: other threads and signal handlers set it */
-    atomic_size_t refs;      /* the owner's, and one for each kept call */
     bool draining;
     bool drain_late;
-    bool accept_failing; /* since the last attempt ... */
-    bool accept_failed;  /* ... and since the last success */
-    _Atomic uint64_t accepted;
-    _Atomic uint64_t refused;
-    _Atomic uint64_t closed;
+    atomic_size_t load; /* connections given to it that are not gone */
     _Atomic uint64_t replies;
     _Atomic uint64_t failed_calls;
     _Atomic uint64_t framing_errors;
-    _Atomic uint64_t accept_failures;
     _Atomic uint64_t open_calls; /* kept and unanswered */
+    enum framed_status ended;    /* how its loop ended */
+    struct os_thread *thread;    /* of all but the first */
 };
 
-/* One turn of the server's loop, waiting at most wait_ms. FRAMED_CLOSED: drained, nothing is left to do. */
+/* Listeners, accepting and the timer for that are the first worker's. */
+struct framed_server {
+    struct framed_server_config config;
+    struct worker *workers; /* config.workers of them */
+    struct log log;
+    struct budget budget;
+    struct hosts hosts;
+    struct listener *listeners;
+    struct timer accept_timer;
+    const struct framed_allocator *alloc;
+    size_t next_worker;      /* whose turn it is when all have as much to do */
+    bool accept_failing;     /* since the last attempt ... */
+    bool accept_failed;      /* ... and since the last success */
+    atomic_bool drain_asked; /* apart from the plain flags: other threads and signal handlers set it */
+    atomic_bool draining;    /* no connection is given to a worker any more */
+    atomic_bool stopping;    /* a loop has failed, or the server is freed: nobody waits for anything */
+    atomic_bool full;        /* accepting pauses: who closes a connection wakes the first worker */
+    atomic_size_t refs;      /* the owner's, and one for each kept call */
+    _Atomic uint64_t accepted;
+    _Atomic uint64_t refused;
+    _Atomic uint64_t closed;
+    _Atomic uint64_t accept_failures;
+};
+
+/* A connection that was accepted and is not yet a guest. */
+struct newcomer {
+    intptr_t handle;
+    struct host *host;
+    uint16_t port;
+};
+
+/* One turn of the first worker's loop, waiting at most wait_ms. FRAMED_CLOSED: drained, nothing is left to do. */
 enum framed_status framed_server_turn(struct framed_server *server, uint64_t wait_ms);
 
 /* server.c, for the others */
-struct guest *framed_server_guest_new(struct framed_server *server);
-void framed_server_guest_free(struct guest *g);         /* its `gone` has come */
+void framed_server_accept_more(struct framed_server *server);
+void framed_server_begin_drain(struct framed_server *server); /* the first worker's part of it */
+void framed_server_gone(struct worker *w);                    /* a connection given to this worker is closed */
+/* A newcomer that was meant for w, on the thread of the loop `here`: there is no room, or no memory, or we have stopped. */
+void framed_server_turn_away(struct worker *w, struct loop *here, const struct newcomer *n, enum framed_status why);
 void framed_server_unref(struct framed_server *server); /* frees it with the last reference */
+
+/* worker.c */
+enum framed_status framed_worker_init(struct worker *w, struct framed_server *server);
+void framed_worker_fini(struct worker *w);      /* closes what is open; kept calls may still be answered */
+void framed_worker_fini_rest(struct worker *w); /* when there are none */
+enum framed_status framed_worker_turn(struct worker *w, uint64_t wait_ms);
+/* Serves until drained or stopped; w->ended says how it went. */
+void framed_worker_run(struct worker *w);
+void framed_worker_wake(struct worker *w);
+/* Makes a guest of it, here or (give) in the other loop's next turn. A failure leaves all as it was. */
+enum framed_status framed_worker_take(struct worker *w, const struct newcomer *n);
+enum framed_status framed_worker_give(struct worker *w, const struct newcomer *n);
+void framed_worker_guest_free(struct guest *g); /* its `gone` has come */
 
 /* guest.c */
 extern const struct conn_ops framed_guest_ops;
 enum framed_status framed_guest_begin(struct guest *g, intptr_t handle);
-/* An inline answer; the call is the server's fresh one. Consumes it. */
+/* An inline answer; the call is the worker's fresh one. Consumes it. */
 enum framed_status framed_guest_answer(struct guest *g, struct framed_call *call, struct framed_bytes bytes);
 /* The shortest way of that, for whoever sends back what came: the whole frame, right behind the one sent back before it, whose
  * turn it was. Otherwise false, and nothing is done. */
 static inline bool guest_echoes(struct guest *g, const struct framed_call *call, struct framed_bytes bytes)
 {
-    return bytes.at == call->body.at && bytes.len == call->body.len && bytes.len <= call->server->config.max_send &&
+    return bytes.at == call->body.at && bytes.len == call->body.len && bytes.len <= call->worker->config.max_send &&
            g->calls.count == 0 && writer_extend(&g->conn.io->writer, bytes);
 }
 /* The call fails: nothing further is started, what was asked before is answered, the connection is closed. */
@@ -126,7 +166,7 @@ void framed_guest_fail(struct guest *g, struct framed_call *call, unsigned code,
 /* A kept call has its answer. */
 void framed_guest_answered(struct framed_call *call);
 /* Does what was put off to the end of the turn. */
-void framed_guest_flush_dirty(struct framed_server *server);
+void framed_guest_flush_dirty(struct worker *w);
 
 /* call.c */
 /* Makes an object of the fresh call, with the next place in its guest's order; its body is copied or taken. */

@@ -33,7 +33,8 @@ enum framed_wait {
 
 enum framed_log_level { FRAMED_LOG_INFO = 0, FRAMED_LOG_WARNING = 1 };
 
-/* Gets one line, without newline, valid until it returns; bytes that came from a peer are escaped. Called on the loop's thread. */
+/* Gets one line, without newline, valid until it returns; bytes that came from a peer are escaped. Called on a loop's thread; one
+ * line at a time, also when several loops serve. It must not answer calls, nor free the server. */
 typedef void framed_log_fn(void *ctx, enum framed_log_level level, const char *line);
 
 /* ================================ server ================================ */
@@ -42,9 +43,10 @@ struct framed_server;
 struct framed_call;
 
 /*
- * Called on the loop's thread for every request, in the order they came. It answers with framed_call_reply or _fail, now
- * or (after framed_call_defer) later; a call that it neither answers nor defers fails with INTERNAL. It must not block:
- * while it runs, nobody else is served. Under FRAMED_REPLIES_NONE it just returns.
+ * Called on the loop's thread for every request, in the order they came on its connection. It answers with framed_call_reply or
+ * _fail, now or (after framed_call_defer) later; a call that it neither answers nor defers fails with INTERNAL. It must not
+ * block: while it runs, nobody else is served by this loop. Under FRAMED_REPLIES_NONE it just returns. With more than one worker
+ * it is called on several threads at once: what they share is for it to guard.
  */
 typedef void framed_handler_fn(void *ctx, struct framed_call *call);
 
@@ -76,6 +78,9 @@ struct framed_server_config {
     uint32_t drain_ms;     /* from framed_server_drain to the last close: 30 s */
     uint32_t linger_ms;    /* after our half-close, for the peer to finish: 2 s */
     uint32_t keepalive_ms; /* TCP keepalive after this silence, the peer is given up 30 s later: 60 s */
+
+    uint32_t
+        workers; /* loops that serve, each on a thread of its own, the first on that of framed_server_run: 1; at most 1024 */
 };
 
 /* Fills *config with zeros and its size. Always pass sizeof *config: it lets the struct grow. */
@@ -101,8 +106,10 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_server_address(const struct
                                                                     size_t size);
 
 /*
- * Serves on the calling thread until a drain has ended. FRAMED_OK: every connection ended by itself.
- * FRAMED_TIMEOUT: the drain deadline closed some. Other statuses: the loop itself failed. Handlers run inside.
+ * Serves on the calling thread, and on config.workers - 1 others that it starts and joins, until a drain has ended. A new
+ * connection goes to the worker that has fewest, and stays there. FRAMED_OK: every connection ended by itself. FRAMED_TIMEOUT:
+ * the drain deadline closed some. Other statuses: a loop failed, or a thread could not be started (FRAMED_LIMIT, FRAMED_NOMEM);
+ * all have stopped, and what is left is framed_server_free. Handlers run inside.
  */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_server_run(struct framed_server *server);
 

@@ -10,7 +10,8 @@
 #include <framed/framed.h>
 #include <inttypes.h>
 
-enum { DESCRIPTOR_MARGIN = 32 }; /* standard streams, listeners, what the loop needs */
+/* Standard streams, listeners, what a loop needs; and what each further loop does. */
+enum { DESCRIPTOR_MARGIN = 32, DESCRIPTORS_A_WORKER = 2 };
 
 struct delayed {
     struct delayed *next;
@@ -166,6 +167,7 @@ static void configure(struct serve *s, struct framed_server_config *config)
     config->handler_ctx = s;
     config->log = log_line;
     if (value[OPT_WAIT].given) config->wait = value[OPT_WAIT].number == 0 ? FRAMED_WAIT_EPOLL : FRAMED_WAIT_POLL;
+    config->workers = number32(s, OPT_WORKERS);
     config->max_frame = number32(s, OPT_MAX_FRAME);
     config->max_conns = number32(s, OPT_MAX_CONNS);
     config->max_calls = number32(s, OPT_MAX_CALLS);
@@ -203,7 +205,8 @@ static enum cli_exit exec_start(struct serve *s, struct framed_server_config *co
 /* Makes sure that max_conns connections can have their descriptors, or says that they cannot, and lowers it. */
 static enum cli_exit fit_descriptors(struct framed_server_config *config)
 {
-    uint64_t margin = DESCRIPTOR_MARGIN + (config->handler == framed_exec_answer ? EXEC_DESCRIPTORS : 0);
+    uint64_t margin = DESCRIPTOR_MARGIN + (uint64_t)(config->workers - 1) * DESCRIPTORS_A_WORKER +
+                      (config->handler == framed_exec_answer ? EXEC_DESCRIPTORS : 0);
     uint64_t have, need = config->max_conns + margin;
     framed_host_descriptors(need, &have);
     if (have >= need) return CLI_SUCCESS;

@@ -27,6 +27,7 @@ enum cli_option_id {
     OPT_CALL_TIMEOUT,
     OPT_SEND_TIMEOUT,
     OPT_DRAIN,
+    OPT_WORKERS,
     OPT_WAIT,
     /* call */
     OPT_MESSAGE,

@@ -122,6 +122,17 @@ class Listening(ToolTest):
             self.assertEqual(self.run_tool("call", server.address, "-m", how).stdout.decode(), how)
             self.drain(server)
 
+    def test_workers_share_the_connections_and_drain_together(self):
+        for action in (["--echo"], ["--delay", "1ms"], ["--exec", "cat"]):
+            server = self.serve("--workers", "3", *action)
+            socks = [self.connect(server.address) for _ in range(6)]
+            for sock in socks:
+                sock.sendall(frame(b"x"))
+            for sock in socks:
+                self.assertEqual(read_frame(sock), b"x")
+                sock.close()
+            self.drain(server)
+
 
 class Answering(ToolTest):
     def test_echo(self):
@@ -379,7 +390,7 @@ class Usage(ToolTest):
                                 self.assert_code(done, 2, "--bogus")
 
     def test_nothing_is_promised_that_does_not_work_yet(self):
-        for option in ("--workers", "--spin", "--key", "--checksum"):
+        for option in ("--spin", "--key", "--checksum"):
             self.assert_code(self.run_tool("serve", option, "1"), 2, option, "no such option")
         for command in ("bench", "keygen", "pubkey", "scan"):
             self.assert_code(self.run_tool(command), 2, command, "no such command", ", ".join(COMMANDS))
