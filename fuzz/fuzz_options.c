@@ -108,7 +108,9 @@ static void values_hold(const struct cli_options *options)
         const struct cli_value *value = &options->value[i];
         if (!value->given) continue;
         fuzz_must((option->commands & 1u << options->command->id) != 0, "a command has only its own options");
-        if (option->kind != CLI_SIZE && option->kind != CLI_COUNT && option->kind != CLI_DURATION) continue;
+        if (option->kind != CLI_SIZE && option->kind != CLI_COUNT && option->kind != CLI_DURATION &&
+            option->kind != CLI_BRIEF)
+            continue;
         bool never = option->never && value->number == CLI_NEVER;
         fuzz_must(never || (value->number >= option->least && value->number <= option->most), "numbers are in their range");
     }

@@ -193,7 +193,7 @@ static void ranges(seed_fn *seed, void *ctx)
 {
     for (size_t i = 0; i < CLI_OPTIONS; i++) {
         const struct cli_option *o = &framed_option_table[i];
-        bool is_number = o->kind == CLI_SIZE || o->kind == CLI_COUNT || o->kind == CLI_DURATION;
+        bool is_number = o->kind == CLI_SIZE || o->kind == CLI_COUNT || o->kind == CLI_DURATION || o->kind == CLI_BRIEF;
         const uint64_t numbers[] = {o->least, o->least - 1, o->most, o->most + 1};
         for (size_t k = 0; is_number && k < 4; k++) {
             char input[100], name[64];
@@ -201,7 +201,9 @@ static void ranges(seed_fn *seed, void *ctx)
             while ((o->commands & 1u << command) == 0) command++;
             input[0] = (char)command;
             int n = snprintf(input + 1, sizeof input - 1, "--%s=%llu%s", o->name, (unsigned long long)numbers[k],
-                             o->kind == CLI_DURATION ? "ms" : "");
+                             o->kind == CLI_DURATION ? "ms"
+                             : o->kind == CLI_BRIEF  ? "us"
+                                                     : "");
             snprintf(name, sizeof name, "%s-%zu", o->name, k);
             seed(ctx, name, (const uint8_t *)input, 1 + (size_t)n);
         }

@@ -252,6 +252,7 @@ static enum framed_status read_config(const struct framed_client_config *given, 
     }
     if (c->max_frame > FRAMED_FRAME_MOST || c->max_send > FRAMED_FRAME_MOST) return FRAMED_USAGE;
     if (c->replies != FRAMED_REPLIES_ORDERED && c->replies != FRAMED_REPLIES_NONE) return FRAMED_USAGE;
+    if (c->spin_us > LOOP_SPIN_MOST_US) return FRAMED_USAGE;
     if (c->allocator == NULL) c->allocator = framed_os_allocator();
     c->max_frame = length_limit(c->max_frame);
     default_to(&c->max_send, c->max_frame);
@@ -287,6 +288,7 @@ enum framed_status framed_client_new(const struct framed_client_config *config, 
     }
     st = framed_loop_init(&c->loop, FRAMED_WAIT_POLL, alloc, &c->budget); /* for one socket, poll is the quickest way */
     if (st != FRAMED_OK) goto fail_inbox;
+    c->loop.spin_us = config_whole.spin_us;
     c->backoff.fired = backoff_over;
     struct conn_kind *k = &c->kind;
     k->ops = &client_ops;

@@ -99,6 +99,41 @@ uint64_t framed_loop_now(struct loop *loop)
     return loop->now_ms;
 }
 
+/* ---- the turn ---- */
+
+enum { SPIN_VAIN_MOST = 10 }; /* after that many, one turn in 1,024 spins */
+
+/* Looks for work without sleeping, at most wait_ms. True: some came, or waiting failed; *st as framed_os_wait gave it. */
+static bool spin(struct loop *loop, uint64_t wait_ms, enum framed_status *st)
+{
+    uint64_t had = framed_os_completions(loop->poller);
+    uint64_t spin_ns = wait_ms < loop->spin_us / 1000 ? wait_ms * 1000000 : (uint64_t)loop->spin_us * 1000;
+    uint64_t until_ns = framed_os_clock_ns() + spin_ns;
+    do {
+        *st = framed_os_wait(loop->poller, 0);
+        if (*st != FRAMED_OK || framed_os_completions(loop->poller) != had) {
+            loop->spin_vain = 0;
+            return true;
+        }
+        framed_os_yield();
+    } while (framed_os_clock_ns() < until_ns);
+    if (loop->spin_vain < SPIN_VAIN_MOST) loop->spin_vain++;
+    loop->spin_skips = 1u << loop->spin_vain;
+    return false;
+}
+
+static enum framed_status wait(struct loop *loop, uint64_t wait_ms)
+{
+    enum framed_status st;
+    if (loop->spin_us > 0 && wait_ms > 0) {
+        if (loop->spin_skips > 0)
+            loop->spin_skips--;
+        else if (spin(loop, wait_ms, &st))
+            return st;
+    }
+    return framed_os_wait(loop->poller, wait_ms);
+}
+
 enum framed_status framed_loop_turn(struct loop *loop, uint64_t wait_ms)
 {
     atomic_store_explicit(&loop->thread, framed_os_thread_self(), memory_order_relaxed);
@@ -110,7 +145,7 @@ enum framed_status framed_loop_turn(struct loop *loop, uint64_t wait_ms)
         if (until < wait_ms) wait_ms = until;
     }
     loop->now_known = false;
-    enum framed_status st = framed_os_wait(loop->poller, wait_ms);
+    enum framed_status st = wait(loop, wait_ms);
     deliver_letters(&loop->inbox);
     framed_wheel_advance(&loop->wheel, framed_loop_now(loop));
     return st;

@@ -1,6 +1,10 @@
 /*
  * loop.h: one thread's turn: wait, complete, take what other threads sent, fire timers. Owns the poller, the timers and the
  * pool of one worker.
+ *
+ * Spinning: waking a sleeping processor costs more than all else of a short request. A loop with spin_us looks again and again
+ * for so long before it sleeps; each time that was in vain, it sleeps at once for twice as many turns before it tries again, so
+ * that an idle loop does not spin and a busy one does not sleep.
  */
 #ifndef FRAMED_LOOP_H
 #define FRAMED_LOOP_H
@@ -8,6 +12,8 @@
 #include "os/os.h"
 #include "pool.h"
 #include "wheel.h"
+
+enum { LOOP_SPIN_MOST_US = 1000000 };
 
 /* Something another thread hands to the loop; embedded in what is handed. */
 struct letter {
@@ -34,6 +40,9 @@ struct loop {
     uint64_t now_ms;
     bool now_known;           /* the clock is read before a wait and after it, and only if somebody asks */
     _Atomic uintptr_t thread; /* whose turn it last was; 0: nobody's */
+    uint32_t spin_us;         /* the owner's, after init; 0: never */
+    uint32_t spin_skips;      /* turns that will not spin ... */
+    uint8_t spin_vain;        /* ... because so often in a row it was in vain */
 };
 
 enum framed_status framed_loop_init(struct loop *loop, enum framed_wait way, const struct framed_allocator *alloc,

@@ -50,7 +50,7 @@ static enum framed_status read_config(const struct framed_server_config *given, 
     memcpy(c, given, given->size);
     if (c->handler == NULL || c->max_frame > FRAMED_FRAME_MOST || c->max_send > FRAMED_FRAME_MOST) return FRAMED_USAGE;
     if (c->replies != FRAMED_REPLIES_ORDERED && c->replies != FRAMED_REPLIES_NONE) return FRAMED_USAGE;
-    if (c->workers > WORKERS_MOST) return FRAMED_USAGE;
+    if (c->workers > WORKERS_MOST || c->spin_us > LOOP_SPIN_MOST_US) return FRAMED_USAGE;
     fill_defaults(c);
     return FRAMED_OK;
 }
@@ -306,8 +306,7 @@ static void stop_all(struct framed_server *srv)
 static void run_worker(void *worker)
 {
     struct worker *w = worker;
-    framed_worker_run(w);
-    if (w->ended < FRAMED_OK && w->ended != FRAMED_TIMEOUT) stop_all(w->server); /* one that serves no more ends them all */
+    if (!framed_worker_run(w)) stop_all(w->server); /* one that serves no more ends them all */
 }
 
 enum framed_status framed_server_run(struct framed_server *srv)

@@ -141,8 +141,8 @@ enum framed_status framed_worker_init(struct worker *w, struct framed_server *se
 void framed_worker_fini(struct worker *w);      /* closes what is open; kept calls may still be answered */
 void framed_worker_fini_rest(struct worker *w); /* when there are none */
 enum framed_status framed_worker_turn(struct worker *w, uint64_t wait_ms);
-/* Serves until drained or stopped; w->ended says how it went. */
-void framed_worker_run(struct worker *w);
+/* Serves until drained or stopped; w->ended says how it went. False: its loop failed. */
+bool framed_worker_run(struct worker *w);
 void framed_worker_wake(struct worker *w);
 /* Makes a guest of it, here or (give) in the other loop's next turn. A failure leaves all as it was. */
 enum framed_status framed_worker_take(struct worker *w, const struct newcomer *n);

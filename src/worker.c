@@ -149,13 +149,14 @@ enum framed_status framed_worker_turn(struct worker *w, uint64_t wait_ms)
     return st;
 }
 
-void framed_worker_run(struct worker *w)
+bool framed_worker_run(struct worker *w)
 {
     enum framed_status st = FRAMED_OK;
     while (st == FRAMED_OK && !atomic_load(&w->server->stopping)) st = framed_worker_turn(w, OS_FOREVER);
     framed_wheel_clear(&w->loop.wheel, &w->drain_timer);
     atomic_store_explicit(&w->loop.thread, 0, memory_order_relaxed); /* this thread is the loop's no longer */
     w->ended = st == FRAMED_CLOSED ? (w->drain_late ? FRAMED_TIMEOUT : FRAMED_OK) : st;
+    return st == FRAMED_CLOSED || st == FRAMED_OK;
 }
 
 /* ---- beginning and end ---- */
@@ -182,7 +183,9 @@ enum framed_status framed_worker_init(struct worker *w, struct framed_server *sr
     w->fresh.state = CALL_CONSUMED;
     w->drain_timer.fired = drain_timer_fired;
     fill_kind(w);
-    return framed_loop_init(&w->loop, w->config.wait, srv->alloc, &srv->budget);
+    enum framed_status st = framed_loop_init(&w->loop, w->config.wait, srv->alloc, &srv->budget);
+    w->loop.spin_us = w->config.spin_us;
+    return st;
 }
 
 void framed_worker_fini(struct worker *w)

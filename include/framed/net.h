@@ -81,6 +81,8 @@ struct framed_server_config {
 
     uint32_t
         workers; /* loops that serve, each on a thread of its own, the first on that of framed_server_run: 1; at most 1024 */
+    uint32_t
+        spin_us; /* before it sleeps, a busy loop looks for work so long: 0, not at all; 50 is a good value; at most 1,000,000 */
 };
 
 /* Fills *config with zeros and its size. Always pass sizeof *config: it lets the struct grow. */
@@ -204,6 +206,7 @@ struct framed_client_config {
     uint32_t keepalive_ms;   /* as the server's: 60 s */
     uint32_t backoff_ms;     /* framed_client_reconnect: first wait at most 100 ms ... */
     uint32_t backoff_max_ms; /* ... doubled each time up to 10 s */
+    uint32_t spin_us;        /* as the server's: 0, not at all */
 };
 
 /* Fills *config with zeros and its size; pass sizeof *config. */

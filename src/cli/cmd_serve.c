@@ -168,6 +168,7 @@ static void configure(struct serve *s, struct framed_server_config *config)
     config->log = log_line;
     if (value[OPT_WAIT].given) config->wait = value[OPT_WAIT].number == 0 ? FRAMED_WAIT_EPOLL : FRAMED_WAIT_POLL;
     config->workers = number32(s, OPT_WORKERS);
+    config->spin_us = number32(s, OPT_SPIN);
     config->max_frame = number32(s, OPT_MAX_FRAME);
     config->max_conns = number32(s, OPT_MAX_CONNS);
     config->max_calls = number32(s, OPT_MAX_CALLS);

@@ -10,6 +10,7 @@
 #define ALLOWED_SIZE   "sizes are like 4096, 64KiB, 16MiB, 1GiB (1024s) or 64kB, 16MB, 1GB (1000s)"
 #define ALLOWED_COUNT  "counts are like 64, 10k, 1M"
 #define ALLOWED_PERIOD "durations are like 250ms, 10s, 5m, 1h (a bare number is seconds)"
+#define ALLOWED_BRIEF  "short durations are like 50us, 1ms (a bare number is seconds)"
 
 static const char exit_codes[] = "Exit codes: 0 success; 1 some requests failed; 2 usage; 3 cannot resolve,\n"
                                  "connect or bind; 4 timeout; 5 protocol; 6 local file or resource; 7 not built\n"
@@ -115,6 +116,7 @@ static const struct unit size_units[] = {{"", 1},           {"B", 1},           
                                          {"MB", 1000000},   {"GB", 1000000000}, {NULL, 0}};
 static const struct unit count_units[] = {{"", 1}, {"k", 1000}, {"M", 1000000}, {NULL, 0}};
 static const struct unit duration_units[] = {{"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {NULL, 0}};
+static const struct unit brief_units[] = {{"", 1000000}, {"us", 1}, {"ms", 1000}, {"s", 1000000}, {NULL, 0}};
 
 static bool is_digit(char c)
 {
@@ -185,18 +187,29 @@ static void allowed(const struct cli_option *option, char *text, size_t room)
     case CLI_DURATION:
         snprintf(text, room, "%" PRIu64 "ms to %" PRIu64 "h%s", least, most / 3600000, option->never ? ", or never" : "");
         break;
+    case CLI_BRIEF: snprintf(text, room, "%" PRIu64 "us to %" PRIu64 "ms", least, most / 1000); break;
     default: list_choices(option->choices, text, room); break;
     }
 }
 
 static const char *form_of(enum cli_option_kind kind)
 {
-    return kind == CLI_SIZE ? ALLOWED_SIZE : kind == CLI_COUNT ? ALLOWED_COUNT : ALLOWED_PERIOD;
+    switch (kind) {
+    case CLI_SIZE: return ALLOWED_SIZE;
+    case CLI_COUNT: return ALLOWED_COUNT;
+    case CLI_BRIEF: return ALLOWED_BRIEF;
+    default: return ALLOWED_PERIOD;
+    }
 }
 
 static const struct unit *units_of(enum cli_option_kind kind)
 {
-    return kind == CLI_SIZE ? size_units : kind == CLI_COUNT ? count_units : duration_units;
+    switch (kind) {
+    case CLI_SIZE: return size_units;
+    case CLI_COUNT: return count_units;
+    case CLI_BRIEF: return brief_units;
+    default: return duration_units;
+    }
 }
 
 /* Reads one value of the option, called `as` by the user. */

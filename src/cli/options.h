@@ -28,6 +28,7 @@ enum cli_option_id {
     OPT_SEND_TIMEOUT,
     OPT_DRAIN,
     OPT_WORKERS,
+    OPT_SPIN,
     OPT_WAIT,
     /* call */
     OPT_MESSAGE,
@@ -63,6 +64,7 @@ enum cli_option_kind {
     CLI_SIZE,     /* bytes: 4096, 64KiB, 16MB */
     CLI_COUNT,    /* 64, 10k */
     CLI_DURATION, /* milliseconds: 250ms, 10s; a bare number is seconds */
+    CLI_BRIEF,    /* microseconds: 50us, 1ms; a bare number is seconds */
     CLI_CHOICE    /* one of `choices`; the number is its place among them */
 };
 
@@ -101,7 +103,7 @@ extern const struct cli_command framed_command_table[CLI_COMMANDS];
 struct cli_value {
     bool given;       /* by the user; else the default, if there is one */
     const char *text; /* as typed */
-    uint64_t number;  /* SIZE, COUNT, DURATION, CHOICE */
+    uint64_t number;  /* SIZE, COUNT, DURATION, BRIEF, CHOICE */
 };
 
 struct cli_options {

@@ -84,6 +84,10 @@ void framed_os_poller_close(struct os_poller *poller);
  * callbacks. FRAMED_OK also when nothing happened; a signal may end it early. FRAMED_OS: the poller itself failed. */
 enum framed_status framed_os_wait(struct os_poller *poller, uint64_t timeout_ms);
 
+/* How often something has completed or a wake was noticed, up to now: whoever waits without patience sees whether it paid. On the
+ * poller's thread. */
+uint64_t framed_os_completions(const struct os_poller *poller);
+
 /* Ends the framed_os_wait under way, or the next one. Safe from any thread and from signal handlers. */
 void framed_os_wake(struct os_poller *poller);
 
@@ -174,6 +178,7 @@ void framed_os_address_remove(const struct os_address *address);
 uint64_t framed_os_clock_ns(void);                       /* monotonic */
 enum framed_status framed_os_random(void *at, size_t n); /* unpredictable bytes */
 void framed_os_sleep_ms(uint32_t ms);
+void framed_os_yield(void);                               /* lets another thread have the processor, if one waits for it */
 const struct framed_allocator *framed_os_allocator(void); /* malloc, realloc, free */
 
 uintptr_t framed_os_thread_self(void); /* equal for the same running thread, never 0 */

@@ -168,6 +168,7 @@ static void deliver_closed(struct os_poller *p)
     while (p->closing != NULL) {
         struct os_socket *s = p->closing;
         p->closing = s->next_closing;
+        p->completions++;
         s->ops->closed(s); /* s is gone now */
     }
 }
@@ -192,8 +193,14 @@ void framed_os_wake(struct os_poller *p)
     errno = saved;
 }
 
+uint64_t framed_os_completions(const struct os_poller *p)
+{
+    return p->completions;
+}
+
 void framed_os_woken(struct os_poller *p)
 {
+    p->completions++;
     char bin[64];
     while (read(p->wake_read, bin, sizeof bin) > 0) continue;
     /* Cleared after draining: a wake in between leaves no byte, but what it announced is seen after this wait. */
@@ -327,6 +334,7 @@ static void receive_ready(struct os_socket *s)
 
 void framed_os_ready(struct os_socket *s, uint8_t events)
 {
+    s->poller->completions++;
     if (events & OS_READ && asked(s, WANT_ACCEPT)) accept_ready(s);
     if (events & OS_WRITE && asked(s, WANT_CONNECT)) connect_ready(s);
     if (events & OS_WRITE && asked(s, WANT_SEND)) send_ready(s);

@@ -25,6 +25,7 @@ struct os_poller {
     void *state;   /* the way's own */
     int wake_read;
     int wake_write;
+    uint64_t completions;
     atomic_bool woken;
 };
 

@@ -218,6 +218,7 @@ static void send_ready(struct os_socket *s, SHORT events)
 /* Any event may mean failure, of whatever is asked for. */
 void framed_os_dispatch(struct os_socket *s, SHORT events)
 {
+    s->poller->completions++;
     bool in = (events & ~POLLWRNORM) != 0;
     bool out = (events & ~POLLRDNORM) != 0;
     if (in && asked(s, WANT_ACCEPT)) accept_ready(s, events);

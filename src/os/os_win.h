@@ -32,6 +32,7 @@ struct os_poller {
     uint32_t held_up;           /* entries that are skipped, see framed_os_table_update */
     uint32_t keepalive_idle_ms; /* of the listeners, for what they accept */
     uint32_t keepalive_give_up_ms;
+    uint64_t completions;
     atomic_bool woken;
 };
 

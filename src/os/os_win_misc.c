@@ -201,6 +201,11 @@ void framed_os_sleep_ms(uint32_t ms)
     Sleep(ms < SLEEP_MOST_MS ? ms : SLEEP_MOST_MS);
 }
 
+void framed_os_yield(void)
+{
+    (void)SwitchToThread();
+}
+
 static void *heap_resize(void *ctx, void *at, size_t old_size, size_t new_size)
 {
     (void)ctx, (void)old_size;

@@ -141,8 +141,14 @@ void framed_os_wake(struct os_poller *p)
     WSASetLastError(error);
 }
 
+uint64_t framed_os_completions(const struct os_poller *p)
+{
+    return p->completions;
+}
+
 static void take_wakes(struct os_poller *p)
 {
+    p->completions++;
     char byte;
     while (recv(p->wake, &byte, sizeof byte, 0) > 0) continue;
     (void)atomic_exchange(&p->woken, false); /* what was done before the wake is seen after this */
@@ -196,6 +202,7 @@ static void deliver_closed(struct os_poller *p)
     while (p->closing != NULL) {
         struct os_socket *s = p->closing;
         p->closing = s->next_closing;
+        p->completions++;
         s->ops->closed(s); /* it may be freed by that */
     }
 }

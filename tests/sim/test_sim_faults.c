@@ -136,6 +136,7 @@ static void talk_start(struct talk *t, uint64_t seed)
 {
     memset(t, 0, sizeof *t);
     rig_start(&t->rig, seed);
+    t->rig.config.workers = 2;
     t->rig.before = note_execution;
     sim_capacity(20000);
     t->rig.config.drain_ms = 5000;
@@ -721,6 +722,7 @@ static void random_worlds_end_well(void **state)
         sim_capacity(1 + (size_t)(splits_random(&dice) % 30000));
         sim_events_per_wait((size_t)(splits_random(&dice) % 4));
         t.rig.config.max_calls = (uint32_t)(splits_random(&dice) % 4);
+        t.rig.config.workers = (uint32_t)(splits_random(&dice) % 4);
         t.rig.config.max_unsent = (size_t)(splits_random(&dice) % 3) * 5000;
         for (uint64_t k = splits_random(&dice) % 4; k > 0; k--) {
             enum sim_op op = (enum sim_op)(OP_ATTACH + splits_random(&dice) % (OP_FINISH - OP_ATTACH + 1));

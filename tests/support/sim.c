@@ -201,19 +201,6 @@ uintptr_t framed_os_thread_self(void)
     return world.stepping ? (uintptr_t)world.stepping : world.thread;
 }
 
-enum framed_status framed_os_thread_start(struct os_thread **thread, void (*run)(void *ctx), void *ctx)
-{
-    (void)thread;
-    (void)run;
-    (void)ctx;
-    return FRAMED_UNSUPPORTED; /* one thread is what makes runs repeatable */
-}
-
-void framed_os_thread_join(struct os_thread *thread)
-{
-    (void)thread;
-}
-
 enum framed_status framed_os_lock_new(struct os_lock **lock, const struct framed_allocator *alloc)
 {
     enum framed_status st;

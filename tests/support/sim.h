@@ -3,7 +3,8 @@
  *
  * Link it instead of src/os: server and client run unmodified. Time passes only while everybody waits. Who waits:
  *   - the test itself, inside framed_os_wait (a blocking client, say) or sim_run_ms and friends;
- *   - actors: functions with a stack of their own (framed_server_run, say), inside framed_os_wait or framed_os_sleep_ms.
+ *   - actors: functions with a stack of their own (framed_server_run, say), inside framed_os_wait or framed_os_sleep_ms. A thread that the
+ *     library starts is an actor too.
  * Runs with the same seed are the same. When everybody waits for ever, or somebody turns without end, the world says so and
  * aborts; so it does when os.h is used against its contract.
  *
@@ -111,6 +112,7 @@ enum sim_op {
     OP_ADDRESS_UNIX,
     OP_RANDOM,
     OP_LOCK_NEW,
+    OP_THREAD_START,
     OP_COUNT
 };
 

@@ -10,7 +10,7 @@
 
 const char *const op_names[OP_COUNT] = {
     "poller_open", "wait",  "listen", "adopt", "attach", "accept",  "accepted",     "connect", "connected", "receive",
-    "received",    "offer", "send",   "sent",  "finish", "resolve", "address_unix", "random",  "lock_new"};
+    "received",    "offer", "send",   "sent",  "finish", "resolve", "address_unix", "random",  "lock_new",  "thread_start"};
 
 const char *sim_op_name(enum sim_op op)
 {

@@ -251,6 +251,7 @@ size_t serve(struct os_poller *poller)
     struct os_socket **ready = count ? made(count * sizeof(struct os_socket *)) : NULL;
     must(!poller->waiting, "framed_os_wait was called from inside itself");
     poller->waiting = true;
+    poller->completions += poller->woken;
     poller->woken = false;
     for (size_t i = 0; i < count; i++) {
         if (socket_ready(poller->sockets[i])) ready[n++] = poller->sockets[i];
@@ -267,6 +268,7 @@ size_t serve(struct os_poller *poller)
     }
     free(ready);
     n += poller->closing != NULL;
+    poller->completions += n;
     serve_closings(poller);
     poller->waiting = false;
     return n;

@@ -17,6 +17,7 @@ struct sim_actor {
     uint64_t stalled_until_ns;
     uint64_t steps;
     unsigned port;
+    const struct sim_actor *awaited; /* waits for its end, or NULL */
     bool stopping;
     bool breaks;
     bool done;
@@ -129,6 +130,7 @@ static bool is_stalled(const struct sim_actor *a)
 static bool actor_can_step(const struct sim_actor *a)
 {
     if (a->done || is_stalled(a)) return false;
+    if (a->awaited) return a->awaited->done;
     if (a->stopping || a->breaks || world.now_ns >= a->deadline_ns) return true;
     return (a->poller && poller_ready(a->poller)) || (a->want && want_ready(a->want));
 }
@@ -178,11 +180,18 @@ void note_port(unsigned port)
     if (world.stepping) world.stepping->port = port;
 }
 
+static bool step_some_actor(void);
+
 void sim_actor_stop(struct sim_actor *actor)
 {
     must(world.stepping == NULL, "an actor cannot stop one");
     actor->stopping = true;
-    for (int i = 0; i < 100 && !actor->done; i++) step_actor(actor);
+    for (int i = 0; i < 1000 && !actor->done; i++) {
+        if (actor->awaited && !actor->awaited->done)
+            (void)step_some_actor();
+        else
+            step_actor(actor);
+    }
     must(actor->done, "an actor does not stop");
 }
 
@@ -337,6 +346,52 @@ enum framed_status framed_os_wait(struct os_poller *poller, uint64_t timeout_ms)
 void framed_os_wake(struct os_poller *poller)
 {
     poller->woken = true;
+}
+
+uint64_t framed_os_completions(const struct os_poller *poller)
+{
+    return poller->completions;
+}
+
+static bool is_over(void *actor)
+{
+    return sim_actor_done(actor);
+}
+
+/* A thread that the library starts is an actor like others: one after the other, so that runs are repeatable. */
+enum framed_status framed_os_thread_start(struct os_thread **thread, void (*run)(void *ctx), void *ctx)
+{
+    enum framed_status st;
+    if (fails(OP_THREAD_START, &st)) return st;
+    *thread = (struct os_thread *)(void *)sim_add_actor(run, ctx);
+    return FRAMED_OK;
+}
+
+void framed_os_thread_join(struct os_thread *thread)
+{
+    struct sim_actor *self = world.stepping, *other = (struct sim_actor *)(void *)thread;
+    if (self == NULL) {
+        (void)sim_run_until(is_over, other, UINT64_MAX);
+        return;
+    }
+    self->awaited = other;
+    while (!other->done) wait_as_actor(self, NULL, UINT64_MAX);
+    self->awaited = NULL;
+}
+
+/* Whoever turns without waiting lets the others go on, and a little time pass. */
+void framed_os_yield(void)
+{
+    enum { TURN_NS = 10000 };
+    uint64_t until_ns = world.now_ns + TURN_NS;
+    if (world.stepping) {
+        wait_as_actor(world.stepping, NULL, until_ns);
+        return;
+    }
+    while (world.now_ns < until_ns) {
+        pump();
+        if (!world_moves()) pass_time(until_ns);
+    }
 }
 
 void framed_os_sleep_ms(uint32_t ms)

@@ -126,6 +126,7 @@ struct os_poller {
     size_t count, cap;
     struct os_socket *closing; /* chained in order of closing by next_closing */
     struct os_socket **closing_tail;
+    uint64_t completions;
     bool woken;
     bool waiting; /* inside its framed_os_wait */
 };

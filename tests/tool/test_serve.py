@@ -390,7 +390,7 @@ class Usage(ToolTest):
                                 self.assert_code(done, 2, "--bogus")
 
     def test_nothing_is_promised_that_does_not_work_yet(self):
-        for option in ("--spin", "--key", "--checksum"):
+        for option in ("--key", "--checksum"):
             self.assert_code(self.run_tool("serve", option, "1"), 2, option, "no such option")
         for command in ("bench", "keygen", "pubkey", "scan"):
             self.assert_code(self.run_tool(command), 2, command, "no such command", ", ".join(COMMANDS))
