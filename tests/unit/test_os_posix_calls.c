@@ -44,6 +44,23 @@ int accept4(int fd, struct sockaddr *at, socklen_t *len, int flags)
     return fails(&accepted) ? -1 : (int)syscall(SYS_accept4, fd, at, len, flags);
 }
 
+static struct os_poller *wakes_meanwhile; /* this one, as another thread might, just before the next read */
+static unsigned written;
+
+ssize_t read(int fd, void *at, size_t n)
+{
+    struct os_poller *p = wakes_meanwhile;
+    wakes_meanwhile = NULL;
+    if (p != NULL) framed_os_wake(p);
+    return (ssize_t)syscall(SYS_read, fd, at, n);
+}
+
+ssize_t write(int fd, const void *at, size_t n)
+{
+    ++written;
+    return (ssize_t)syscall(SYS_write, fd, at, n);
+}
+
 /* ---- one failure ---- */
 
 static void receive_that_is_interrupted_or_has_nothing_goes_on(void **state)
@@ -208,6 +225,23 @@ static void listener_that_is_flooded_leaves_each_turn_to_others(void **state)
     framed_os_poller_close(p);
 }
 
+/* ---- wakes ---- */
+
+static void wake_while_another_is_being_taken_in_silences_none_after_it(void **state)
+{
+    (void)state;
+    struct os_poller *p = poller_new();
+    framed_os_wake(p);
+    wakes_meanwhile = p;
+    wait_once(p, OS_FOREVER);
+    assert_null(wakes_meanwhile);
+    written = 0;
+    framed_os_wake(p);
+    assert_int_equal(written, 1); /* a byte that will end the next wait */
+    wait_once(p, OS_FOREVER);
+    framed_os_poller_close(p);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(receive_that_is_interrupted_or_has_nothing_goes_on),
     cmocka_unit_test(offer_that_is_interrupted_goes_on_and_that_is_full_takes_nothing),
@@ -216,6 +250,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(accept_without_descriptors_is_asked_once),
     cmocka_unit_test(socket_that_always_has_more_is_read_once_a_turn),
     cmocka_unit_test(listener_that_is_flooded_leaves_each_turn_to_others),
+    cmocka_unit_test(wake_while_another_is_being_taken_in_silences_none_after_it),
 };
 
 int main(void)
