@@ -30,6 +30,12 @@ SYSTEM := posix
 SHARED := $(BUILD)/$(SONAME) $(BUILD)/libframed.so
 CMOCKA := -lcmocka
 endif
+# Another machine than this one (tests/machine.sh): everything static, with a cmocka of its own.
+ifeq ($(TARGET),machine)
+SHARED :=
+CMOCKA := $(BUILD)/cmocka/cmocka.o
+$(BUILD)/obj/tests/%: CPPFLAGS += -isystem $(BUILD)/cmocka/include -DCMOCKA_STATIC
+endif
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wvla
 ifeq ($(TARGET),windows)
@@ -39,7 +45,7 @@ ifeq ($(WERROR),1)
 WARN += -Werror
 endif
 # What we need comes first, what the user asks for last, so that the user wins.
-COMPILE = $(CC) -std=c11 $(WARN) -Iinclude -Iproto -Isrc -Isrc/os -fvisibility=hidden -pthread $(CPPFLAGS) $(CFLAGS) -MMD -MP
+COMPILE = $(CC) -std=c11 -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 $(WARN) -Iinclude -Iproto -Isrc -Isrc/os -fvisibility=hidden -pthread $(CPPFLAGS) $(CFLAGS) -MMD -MP
 LINK    = $(CC) -pthread $(CFLAGS) $(LDFLAGS)
 
 PROTO := $(wildcard proto/*.c)
@@ -67,7 +73,7 @@ TESTS   := $(patsubst %.c,$(BUILD)/tests/%$(EXE),$(notdir $(UNIT) $(SIM) $(WORLD
 SLOW    := $(BUILD)/tests/words
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH))
 
-.PHONY: all test sim windows test-windows demo check layers bench install uninstall clean format help test-deps tests fuzz recall
+.PHONY: all test test-32 test-big-endian test-musl sim windows test-windows demo check layers bench install uninstall clean format help test-deps tests fuzz recall
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -80,6 +86,7 @@ help:
 	@echo 'make check     the slow ones: two compilers, sanitizers, format, lint, exhaustive, fuzz, peers, Windows, counts'
 	@echo 'make sim       SEEDS=1000 of clients, servers and faults in simulated time; SEED=123 shows the trace of one'
 	@echo 'make layers    proves that proto/ computes and only src/os acts'
+	@echo 'make test-32, test-big-endian, test-musl   the tests on other machines: x86 with 32 bits, s390x under qemu, static musl'
 	@echo 'make windows   build/windows/framed.exe and the rest, with MinGW-w64; make test-windows tests it under Wine'
 	@echo 'make fuzz      SECONDS=60 of libFuzzer and AFL++ in all; make fuzz-cover: what the inputs kept in fuzz/corpus reach'
 	@echo 'make recall    plants bugs of known classes, one at a time, and says which test finds each; BUGS="07 sigpipe" some of them'
@@ -170,6 +177,11 @@ test: test-deps
 sim: $(BUILD)/tests/sim$(EXE)
 	@$(BUILD)/tests/sim$(EXE) $(if $(SEED),$(SEED),$(or $(FIRST),1) $(or $(SEEDS),1000))
 
+# ---- other machines: 32-bit x86 with sanitizers, s390x (big-endian) under qemu, musl ----
+
+test-32 test-big-endian test-musl:
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/machine.sh $@
+
 # ---- Windows: cross-built with MinGW-w64, tested under Wine ----
 
 MINGW   := x86_64-w64-mingw32-
@@ -177,7 +189,7 @@ WINDOWS := TARGET=windows BUILD=$(BUILD)/windows CC=$(MINGW)gcc AR=$(MINGW)ar
 
 windows:
 	@tests/deps.sh gcc-mingw-w64-x86-64-win32=$(MINGW)gcc
-	@tests/win/cmocka.sh $(BUILD)/windows/cmocka $(MINGW)gcc
+	@tests/cmocka.sh $(BUILD)/windows/cmocka $(MINGW)gcc -D__USE_MINGW_SETJMP_NON_SEH
 	@$(MAKE) --no-print-directory $(WINDOWS) all tests
 
 test-windows: all windows

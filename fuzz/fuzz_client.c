@@ -152,7 +152,8 @@ static void requests_hold(struct run *r)
         const struct connection *c = &r->connections[i];
         uint64_t n = arrived(c);
         fuzz_must(n <= c->asked_len, "no more is sent than was asked");
-        fuzz_must(n == 0 || memcmp(sim_peer_received(c->peer).at, c->asked, n) == 0, "what is sent is what was asked");
+        fuzz_must(n == 0 || memcmp(sim_peer_received(c->peer).at, c->asked, (size_t)n) == 0,
+                  "what is sent is what was asked");
     }
     for (size_t i = 0; i < r->call_count; i++) {
         const struct call *call = &r->calls[i];

@@ -111,6 +111,21 @@ stage_shells() {
     make -j"$jobs" BUILD="$build" all && BUILD=$build tests/completions.sh
 }
 
+# Other machines: the test programs; make check-long runs their tools' tests too.
+stage_m32() {
+    RUN_ONLY=c make -j"$jobs" BUILD="$build" test-32
+}
+
+stage_musl() {
+    RUN_ONLY=c make -j"$jobs" BUILD="$build" test-musl
+}
+
+# Emulated, so only what byte order can matter to.
+stage_big_endian() {
+    RUN_ONLY=c RUN_WITHOUT="test_sim_deadlines test_sim_faults test_sim_limits test_sim_regress test_sim_fuzz test_sim_client test_sim_weather test_world_seeds test_net_stress test_net_threads test_net_flow test_net_close test_rigs test_options test_pool" \
+        make -j"$jobs" BUILD="$build" test-big-endian
+}
+
 # Instructions per message against the recorded figures.
 stage_count() {
     BUILD=$build tests/count/count.sh
@@ -123,8 +138,8 @@ lane() {
 # Two at a time, since most of them use one core: the long ones first. What both need is built before.
 rm -f "$log"/*.verdict
 make -j"$jobs" BUILD="$build" all tests >"$log/build.log" 2>&1 || tail -n 40 "$log/build.log"
-lane words windows fuzz lint linear count &
-lane clang asan sim tsan poll peers layers format shells recall
+lane words windows fuzz lint linear count m32 &
+lane clang asan sim tsan poll peers layers format shells recall musl big_endian
 wait
 
 passed=$(cat "$log"/*.verdict 2>/dev/null | grep -c '^ok$')

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs every test program in $BUILD/tests and every Python test in tests/tool, one line each; ends with "N passed, N failed".
-# RUN_ONLY=c or RUN_ONLY=tool: only these. RUN_WITHOUT=NAME: all but that one.
+# RUN_ONLY=c or RUN_ONLY=tool: only these. RUN_WITHOUT="NAME...": all but those. RUNNER=PROGRAM: what runs the test programs, if
+# this machine cannot. FRAMED=PROGRAM: the tool, instead of $BUILD/framed.
 set -u
 build=${BUILD:-build}
 python=${PYTHON:-python3}
@@ -8,6 +9,10 @@ log=$build/tests/log
 passed=0
 failed=0
 mkdir -p "$log"
+
+left_out() {
+    case " ${RUN_WITHOUT:-} " in *" $1 "*) return 0 ;; *) return 1 ;; esac
+}
 
 # NAME STATUS PASSED FAILED LOGFILE
 report() {
@@ -30,7 +35,9 @@ report() {
 for program in "$build"/tests/test_*; do
     [ "${RUN_ONLY:-}" != tool ] && [ -x "$program" ] || continue
     name=$(basename "$program")
-    timeout -k 5 "${TEST_SECONDS:-300}" "$program" >"$log/$name" 2>&1
+    left_out "$name" && continue
+    # shellcheck disable=SC2086
+    timeout -k 5 "${TEST_SECONDS:-300}" ${RUNNER:-} "$program" >"$log/$name" 2>&1
     status=$?
     p=$(grep -c '^\[       OK \]' "$log/$name")
     f=$(sed '/listed below/,$d' "$log/$name" | grep -c '^\[  FAILED  \] [a-z]')
@@ -40,8 +47,8 @@ done
 if [ "${RUN_ONLY:-}" != c ]; then
     for script in tests/tool/test_*.py; do
         name=$(basename "$script" .py)
-        [ "$name" != "${RUN_WITHOUT:-}" ] || continue
-        FRAMED=$build/framed BUILD=$build timeout -k 5 "${TEST_SECONDS:-300}" "$python" -B "$script" -v >"$log/$name" 2>&1
+        left_out "$name" && continue
+        FRAMED=${FRAMED:-$build/framed} BUILD=$build timeout -k 5 "${TEST_SECONDS:-300}" "$python" -B "$script" -v >"$log/$name" 2>&1
         status=$?
         # "Ran 9 tests in 1.2s", then "OK" or "FAILED (failures=1, errors=1, skipped=1)"
         ran=$(sed -n 's/^Ran \([0-9]*\) tests\{0,1\} in.*/\1/p' "$log/$name" | tail -n 1)

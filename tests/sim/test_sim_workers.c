@@ -55,7 +55,7 @@ static void drain_forgets_nobody_whoever_comes_first(void **state)
         rig_serve(&rig);
         struct sim_peer *first = connected();
         if (seed % 2 == 0) sim_run_ms(0); /* else some workers have not had a turn yet when they hear of it */
-        size_t before = seed % PEERS;
+        size_t before = (size_t)(seed % PEERS);
         for (size_t i = 0; i < PEERS; i++) {
             if (i == before) sim_peer_send_frame_text(first, "Q");
             peers[i] = sim_connect(WHERE); /* NULL when nobody listens any more */

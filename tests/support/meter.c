@@ -39,7 +39,7 @@ enum { TAIL = 16 };
 #endif
 
 struct meter_block {
-    struct meter_block *next;
+    _Alignas(16) struct meter_block *next;
     size_t size;
     uint64_t canary; /* next to the payload, where an underrun lands */
     uint64_t canary_too;

@@ -180,9 +180,9 @@ uint64_t net_random(uint64_t *seed)
     return x ^ x >> 31;
 }
 
-uint64_t net_below(uint64_t *seed, uint64_t n)
+size_t net_below(uint64_t *seed, size_t n)
 {
-    return net_random(seed) % n;
+    return (size_t)(net_random(seed) % n);
 }
 
 static uint8_t byte_at(size_t i, uint32_t seed)

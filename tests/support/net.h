@@ -66,7 +66,7 @@ void net_join(pthread_t thread);
 /* ---- contents ---- */
 
 uint64_t net_random(uint64_t *seed); /* any thread */
-uint64_t net_below(uint64_t *seed, uint64_t n);
+size_t net_below(uint64_t *seed, size_t n);
 
 /* Bytes that depend on their position and on `seed`, so that no stretch of them can stand for another. Any thread. */
 void net_fill(uint8_t *at, size_t n, uint32_t seed);

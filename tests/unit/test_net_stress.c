@@ -132,7 +132,7 @@ static struct {
     char addresses[2][NET_ADDRESS_SIZE];
 } world;
 
-static uint64_t below(uint64_t n)
+static size_t below(size_t n)
 {
     return net_below(&world.seed, n);
 }

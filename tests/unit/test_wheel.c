@@ -108,8 +108,8 @@ static uint64_t some_time(uint64_t from)
 static void do_anything(size_t i)
 {
     if (below(3) == 0) set(i, some_time(below(2) ? world.wheel.now : world.target));
-    if (below(3) == 0) clear(below(TIMERS));
-    if (below(3) == 0) set(below(TIMERS), some_time(world.target));
+    if (below(3) == 0) clear((size_t)below(TIMERS));
+    if (below(3) == 0) set((size_t)below(TIMERS), some_time(world.target));
 }
 
 static uint64_t some_moment(uint64_t now)

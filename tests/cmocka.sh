@@ -1,24 +1,26 @@
 #!/bin/sh
-# cmocka.sh DIR CC: cmocka for Windows, which Debian has only as source: DIR/cmocka.o and DIR/include, built from the source
-# package with CC. Switches source packages on in apt's lists, in a file of its own, if they are off; needs root for that.
+# cmocka.sh DIR CC...: cmocka for another machine, for which Debian has only the source: DIR/cmocka.o and DIR/include, built from
+# the source package with this compiler and its options. Switches source packages on in apt's lists, in a file of its own, if they
+# are off; needs root for that.
 set -u
 dir=$1
-cc=$2
+shift
 list=/etc/apt/sources.list.d/framed-cmocka-source.sources
 
 [ -f "$dir/cmocka.o" ] && exit 0
 mkdir -p "$dir" && cd "$dir" || exit 1
 
 fail() {
-    echo "tests/win/cmocka.sh: $*" >&2
+    echo "tests/cmocka.sh: $*" >&2
     exit 1
 }
 
 root=
 [ "$(id -u)" -eq 0 ] || root='sudo -n'
 
+# One at a time, like apt itself: several machines may be built for at once.
 download() {
-    apt-get source --download-only cmocka >log 2>&1
+    ls cmocka_*.orig.tar.?z >/dev/null 2>&1 || apt-get source --download-only cmocka >log 2>&1
 }
 
 # "Types: deb" of Debian's own list becomes "Types: deb-src"; older systems have one-line lists.
@@ -29,11 +31,11 @@ switch_on() {
     else
         sed -n 's/^deb /deb-src /p' /etc/apt/sources.list | $root tee "${list%.sources}.list" >/dev/null
     fi
-    $root apt-get update >log 2>&1
+    $root flock /var/lib/dpkg apt-get update >log 2>&1
 }
 
 download || { switch_on && download; } || fail "no source package of cmocka (apt-get source cmocka); see $dir/log"
 tar xf cmocka_*.orig.tar.?z || fail "cmocka's source package is not what it was"
 mkdir -p include && cp cmocka-*/include/*.h include/ || fail "cmocka's source package has no headers"
-"$cc" -O2 -w -DCMOCKA_STATIC -D__USE_MINGW_SETJMP_NON_SEH -Iinclude -c cmocka-*/src/cmocka.c -o cmocka.o ||
+"$@" -O2 -w -DCMOCKA_STATIC -Iinclude -c cmocka-*/src/cmocka.c -o cmocka.o ||
     fail "cmocka does not compile"

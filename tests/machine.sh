@@ -1,0 +1,65 @@
+#!/bin/bash
+# machine.sh test-32|test-big-endian|test-musl: library, tool and tests for another machine than this one, and what of the tests runs
+# there; ends with "N passed, N failed". What is left out is left out by name, with its reason.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+native=$(realpath "${BUILD:-build}")
+jobs=$(nproc 2>/dev/null || echo 2)
+
+# Of the tool tests: two compile programs for this machine, the third preloads an allocator made for it.
+here_only="test_readme test_docs test_memory"
+goals=()
+
+case $1 in
+test-32)
+    if [ "$(uname -m)" != x86_64 ]; then
+        echo "tests/machine.sh: 32 bits are tried on x86-64, this is $(uname -m)" >&2
+        exit 1
+    fi
+    # Not gcc-multilib: that conflicts with every cross compiler. It lacks one link to the system's headers, hence -idirafter.
+    packages="gcc-$(gcc -dumpversion | cut -d. -f1)-multilib"
+    cc="gcc -m32 -idirafter /usr/include/x86_64-linux-gnu"
+    ar=ar
+    cflags='-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all -fsanitize=address,undefined -Wno-psabi'
+    ldflags=
+    runner=
+    without=$here_only
+    # What is freed is kept aside only briefly: 4 GiB of addresses are few.
+    export ASAN_OPTIONS=allocator_may_return_null=1:quarantine_size_mb=1:thread_local_quarantine_size_kb=64
+    ;;
+test-big-endian)
+    packages="gcc-s390x-linux-gnu=s390x-linux-gnu-gcc libc6-dev-s390x-cross qemu-user-static=qemu-s390x-static"
+    cc=s390x-linux-gnu-gcc
+    ar=s390x-linux-gnu-ar
+    cflags='-O2 -g'
+    ldflags=
+    runner="qemu-s390x-static -L /usr/s390x-linux-gnu"
+    without=$here_only
+    ;;
+test-musl)
+    packages="musl-tools=musl-gcc"
+    # musl has no ucontext, on which the simulator's actors stand; and what brings system calls of its own cannot be linked statically.
+    goals=(SIM= WORLD= UNIT="$(ls tests/unit/test_*.c | grep -v /test_os_posix | tr '\n' ' ')")
+    cc=musl-gcc
+    ar=ar
+    cflags='-O2 -g'
+    ldflags=-static
+    runner=
+    without=$here_only
+    ;;
+*)
+    echo "usage: tests/machine.sh test-32|test-big-endian|test-musl" >&2
+    exit 2
+    ;;
+esac
+
+export BUILD=$native/${1#test-}
+# shellcheck disable=SC2086
+tests/deps.sh python3 $packages && tests/cmocka.sh "$BUILD/cmocka" $cc -DHAVE_SIGNAL_H || exit 1
+# shellcheck disable=SC2086
+make -j"$jobs" --no-print-directory TARGET=machine BUILD="$BUILD" CC="$cc" AR="$ar" CFLAGS="$cflags" LDFLAGS="$ldflags" WERROR=1 \
+    all tests "${goals[@]}" || exit 1
+
+# What the tool tests run.
+printf '#!/bin/sh\nexec %s "%s" "$@"\n' "$runner" "$BUILD/framed" >"$BUILD/tool" && chmod +x "$BUILD/tool" || exit 1
+RUNNER=$runner RUN_WITHOUT="$without ${RUN_WITHOUT:-}" FRAMED=$BUILD/tool tests/run.sh
