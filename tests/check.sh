@@ -131,6 +131,16 @@ stage_count() {
     BUILD=$build tests/count/count.sh
 }
 
+# Errors injected by strace at a choice of the system calls of serve, call, ping and inspect.
+stage_strace() {
+    make -j"$jobs" BUILD="$build" all && BUILD=$build tests/faults/strace.sh --sample 50
+}
+
+# Server and clients on two hosts (network namespaces) with a bad cable between them.
+stage_net() {
+    make -j"$jobs" BUILD="$build" all && BUILD=$build tests/faults/net.sh --short
+}
+
 lane() {
     for name in "$@"; do stage "$name"; done
 }

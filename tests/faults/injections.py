@@ -58,7 +58,7 @@ ERRNOS = {
 }
 
 # What cannot fail with the arguments it has, or never returns.
-CANNOT_FAIL = {"exit_group", "rt_sigaction", "rt_sigreturn", "rt_sigprocmask", "gettid", "getpid"}
+CANNOT_FAIL = {"exit_group", "futex", "rt_sigaction", "rt_sigreturn", "rt_sigprocmask", "gettid", "getpid"}
 
 
 def fits(name, what, args):

@@ -216,7 +216,8 @@ def right_replies(test, calls, name, loss, jitter):
     lines = b"".join(b"line %d\n" % i for i in range(calls))
     before = checks
     with Cable(test.tun, delay=20, jitter=jitter, loss=loss, double=1, seed=1) as cable:
-        servers = [test.serve(f"{FAR_IP}:{EPOLL}", f"[{FAR_IP6}]:{EPOLL}"), test.serve(f"{FAR_IP}:{POLL}", "--wait", "poll")]
+        servers = [test.serve(f"{FAR_IP}:{EPOLL}", f"[{FAR_IP6}]:{EPOLL}"),
+                   test.serve(f"{FAR_IP}:{POLL}", "--wait", "poll", "--max-unsent", "2KiB")]  # so that it often stops reading
         at = [f"{FAR_IP}:{EPOLL}", f"[{FAR_IP6}]:{EPOLL}", f"{FAR_IP}:{POLL}"]
         runs = []
         for i, address in enumerate(at):

@@ -6,4 +6,6 @@ build=${BUILD:-build}
 tests/deps.sh python3=python3 nftables=nft iproute2=ip || exit 1
 mkdir -p "$build/faults"
 ${CC:-cc} -std=c11 -O2 -Wall -Wextra -o "$build/faults/tun" tests/faults/tun.c || exit 1
-exec "${PYTHON:-python3}" -B tests/faults/net.py "$build/framed" "$build/faults/tun" "$@"
+root=
+[ "$(id -u)" -eq 0 ] || root='sudo -n'
+exec $root "${PYTHON:-python3}" -B tests/faults/net.py "$build/framed" "$build/faults/tun" "$@"
