@@ -122,7 +122,7 @@ stage_musl() {
 
 # Emulated, so only what byte order can matter to.
 stage_big_endian() {
-    RUN_ONLY=c RUN_WITHOUT="test_sim_deadlines test_sim_faults test_sim_limits test_sim_regress test_sim_fuzz test_sim_client test_sim_weather test_world_seeds test_net_stress test_net_threads test_net_flow test_net_close test_rigs test_options test_pool" \
+    RUN_ONLY=c RUN_WITHOUT="test_sim_deadlines test_sim_faults test_sim_limits test_sim_regress test_sim_fuzz test_sim_client test_sim_weather test_world_seeds test_net_stress test_net_threads test_net_flow test_net_close test_rigs test_options test_pool test_vectors test_writer" \
         make -j"$jobs" BUILD="$build" test-big-endian
 }
 
@@ -149,7 +149,7 @@ lane() {
 rm -f "$log"/*.verdict
 make -j"$jobs" BUILD="$build" all tests >"$log/build.log" 2>&1 || tail -n 40 "$log/build.log"
 lane words windows fuzz lint linear count m32 &
-lane clang asan sim tsan poll peers layers format shells recall musl big_endian
+lane clang asan sim tsan poll peers layers format shells recall musl big_endian strace net
 wait
 
 passed=$(cat "$log"/*.verdict 2>/dev/null | grep -c '^ok$')

@@ -60,6 +60,9 @@ ERRNOS = {
 # What cannot fail with the arguments it has, or never returns.
 CANNOT_FAIL = {"exit_group", "futex", "rt_sigaction", "rt_sigreturn", "rt_sigprocmask", "gettid", "getpid"}
 
+# Without its memory a sanitizer ends the process.
+SANITIZERS = {"brk", "mmap", "mremap", "munmap", "getrandom", "prlimit64"}
+
 
 def fits(name, what, args):
     """Whether this call, made with these arguments, can honestly end so."""
