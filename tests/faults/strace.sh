@@ -1,6 +1,6 @@
 #!/bin/bash
-# strace.sh [--sample N] [--sanitized]: errors injected by strace at each system call of serve, call, ping and inspect (strace.py says what is
-# checked). Ends with "N injections, N failed".
+# strace.sh [--sample N] [--sanitized]: errors injected by strace at each system call of serve, call, ping and inspect; strace.py
+# says what is checked. Ends with "N injections, N failed".
 set -u
 tests/deps.sh strace=strace python3=python3 || exit 1
 # A leak checker cannot look at a process that strace does.
