@@ -73,7 +73,7 @@ TESTS   := $(patsubst %.c,$(BUILD)/tests/%$(EXE),$(notdir $(UNIT) $(SIM) $(WORLD
 SLOW    := $(BUILD)/tests/words
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH))
 
-.PHONY: all test test-32 test-big-endian test-musl sim windows test-windows demo check layers bench install uninstall clean format help test-deps tests fuzz recall
+.PHONY: all test test-32 test-big-endian test-musl sim windows test-windows demo check check-long layers bench install uninstall clean format help test-deps tests fuzz recall
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -85,6 +85,7 @@ help:
 	@echo 'make test      all quick tests; installs what they need, or says what is missing'
 	@echo 'make check     the slow ones: two compilers, sanitizers, format, lint, exhaustive, fuzz, peers, Windows, counts'
 	@echo 'make sim       SEEDS=1000 of clients, servers and faults in simulated time; SEED=123 shows the trace of one'
+	@echo 'make check-long  what takes longer than that: faults on real sockets, an hour of all of them at once'
 	@echo 'make layers    proves that proto/ computes and only src/os acts'
 	@echo 'make test-32, test-big-endian, test-musl   the tests on other machines: x86 with 32 bits, s390x under qemu, static musl'
 	@echo 'make windows   build/windows/framed.exe and the rest, with MinGW-w64; make test-windows tests it under Wine'
@@ -200,6 +201,9 @@ demo: $(BUILD)/framed $(BUILD)/bench/loadgen
 
 check:
 	@BUILD=$(BUILD) tests/check.sh
+
+check-long:
+	@BUILD=$(BUILD) tests/check-long.sh
 
 layers: all
 	@BUILD=$(BUILD) CC='$(CC)' AR='$(AR)' tests/layers.sh

@@ -4,22 +4,8 @@
 set -u
 build=${BUILD:-build}
 log=$build/check
-mkdir -p "$log"
-jobs=$(nproc 2>/dev/null || echo 2)
-export MAKEFLAGS="${MAKEFLAGS:-} --no-print-directory"
+. tests/stages.sh
 sanitize='-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all'
-
-stage() {
-    local name=$1 began=$SECONDS verdict=ok
-    if [ -n "${ONLY:-}" ] && ! grep -qw -- "$name" <<<"$ONLY"; then return; fi
-    "stage_$name" >"$log/$name.log" 2>&1 || verdict=FAILED
-    echo "$verdict" >"$log/$name.verdict"
-    if [ $verdict = ok ]; then
-        printf 'ok      %-10s %4d s  %s\n' "$name" $((SECONDS - began)) "$(tail -n 1 "$log/$name.log")"
-    else
-        printf 'FAILED  %-10s %4d s  %s\n%s\n' "$name" $((SECONDS - began)) "$log/$name.log:" "$(tail -n 80 "$log/$name.log")"
-    fi
-}
 
 # Everything again with another compiler, every warning an error.
 stage_clang() {
@@ -141,19 +127,9 @@ stage_net() {
     make -j"$jobs" BUILD="$build" all && BUILD=$build tests/faults/net.sh --short
 }
 
-lane() {
-    for name in "$@"; do stage "$name"; done
-}
-
 # Two at a time, since most of them use one core: the long ones first. What both need is built before.
-rm -f "$log"/*.verdict
-make -j"$jobs" BUILD="$build" all tests >"$log/build.log" 2>&1 || tail -n 40 "$log/build.log"
+build_first all tests
 lane words windows fuzz lint linear count m32 &
 lane clang asan sim tsan poll peers layers format shells recall musl big_endian strace net
 wait
-
-passed=$(cat "$log"/*.verdict 2>/dev/null | grep -c '^ok$')
-failed=$(cat "$log"/*.verdict 2>/dev/null | grep -c '^FAILED$')
-echo "check: $SECONDS s"
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+verdict check
