@@ -214,6 +214,7 @@ recall: test-deps
 	@BUILD=$(BUILD) $(PYTHON) tests/recall/recall.py $(BUGS)
 
 include fuzz/fuzz.mk
+include tests/faults/faults.mk
 
 # ---- bench ----
 
