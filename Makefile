@@ -73,7 +73,7 @@ TESTS   := $(patsubst %.c,$(BUILD)/tests/%$(EXE),$(notdir $(UNIT) $(SIM) $(WORLD
 SLOW    := $(BUILD)/tests/words
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH))
 
-.PHONY: all test test-32 test-big-endian test-musl sim windows test-windows demo check check-long layers bench install uninstall clean format help test-deps tests fuzz recall
+.PHONY: all test test-32 test-big-endian test-musl sim windows test-windows demo check check-long layers bench install uninstall clean format help test-deps tests fuzz recall conform conform-table
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -86,6 +86,7 @@ help:
 	@echo 'make check     the slow ones: two compilers, sanitizers, format, lint, exhaustive, fuzz, peers, Windows, counts'
 	@echo 'make sim       SEEDS=1000 of clients, servers and faults in simulated time; SEED=123 shows the trace of one'
 	@echo 'make check-long  what takes longer than that: faults on real sockets, an hour of all of them at once'
+	@echo 'make conform   what the protocol wants, row by row, of a server and a client; TARGET=HOST:PORT: of an echo server of yours'
 	@echo 'make layers    proves that proto/ computes and only src/os acts'
 	@echo 'make test-32, test-big-endian, test-musl   the tests on other machines: x86 with 32 bits, s390x under qemu, static musl'
 	@echo 'make windows   build/windows/framed.exe and the rest, with MinGW-w64; make test-windows tests it under Wine'
@@ -204,6 +205,11 @@ check:
 
 check-long:
 	@BUILD=$(BUILD) tests/check-long.sh
+
+# TARGET=HOST:PORT [MAX_FRAME=N] or CLIENT=COMMAND: somebody else's (docs/conformance.md). conform-table writes that page's table.
+conform conform-table: $(if $(TARGET)$(CLIENT),,all)
+	@BUILD=$(BUILD) PYTHON=$(PYTHON) TARGET='$(TARGET)' MAX_FRAME='$(MAX_FRAME)' CLIENT='$(CLIENT)' \
+	    WRITE=$(filter conform-table,$@) tests/conform/run.sh
 
 layers: all
 	@BUILD=$(BUILD) CC='$(CC)' AR='$(AR)' tests/layers.sh

@@ -92,6 +92,11 @@ stage_peers() {
     make -j"$jobs" BUILD="$build" all && BUILD=$build tests/peers/run.sh
 }
 
+# What the protocol wants, row by row: of framed, and what Erlang and Twisted do otherwise.
+stage_conform() {
+    make -j"$jobs" BUILD="$build" all && BUILD=$build tests/conform/run.sh
+}
+
 # The completion scripts, in the shells they are for.
 stage_shells() {
     make -j"$jobs" BUILD="$build" all && BUILD=$build tests/completions.sh
@@ -130,6 +135,6 @@ stage_net() {
 # Two at a time, since most of them use one core: the long ones first. What both need is built before.
 build_first all tests
 lane words windows fuzz lint linear count m32 &
-lane clang asan sim tsan poll peers layers format shells recall musl big_endian strace net
+lane clang asan sim tsan poll peers layers format shells recall musl big_endian strace net conform
 wait
 verdict check

@@ -12,15 +12,7 @@ failed=0
 mkdir -p "$log"
 
 tests/deps.sh erlang-base=escript python3-twisted || exit 1
-# Debian's Twisted belongs to Debian's Python, which need not be the first in the path.
-for TWISTED_PYTHON in "$python" /usr/bin/python3 none; do
-    "$TWISTED_PYTHON" -c 'import twisted' >/dev/null 2>&1 && break
-done
-if [ "$TWISTED_PYTHON" = none ]; then
-    echo "missing, and not to be installed from here: Twisted for $python or /usr/bin/python3" >&2
-    exit 1
-fi
-export TWISTED_PYTHON
+. tests/peers/twisted_python.sh || exit 1
 echo "PEERS_SEED=$PEERS_SEED, Erlang $(erl -noshell -eval 'io:format("~s", [erlang:system_info(otp_release)]), halt().' </dev/null)," \
     "Twisted $("$TWISTED_PYTHON" -c 'import twisted; print(twisted.__version__)')"
 
