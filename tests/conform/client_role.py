@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass
 
 from rows import frame
-from server_role import PAUSE_S
+from server_role import MORE, PAUSE_S
 from talk import Talk
 
 
@@ -65,6 +65,8 @@ def converse(talk, row, pieces_of, patience):
         talk.half_close()
     talk.until_over(patience)
     if not row.last:
+        if row.then in ("too-large", "malformed") and talk.over == "ends":
+            talk.send(MORE, patience)  # must be read, and thrown away (§2.9)
         talk.half_close()
     if talk.over == "ends":
         talk.settle(patience)

@@ -60,14 +60,19 @@ echo(Socket) ->
 client_or_why([Id | _] = Words) ->
     try client(Words) catch _:Why -> io:format("~s ~0P~n", [Id, Why, 6]) end.
 
-client([Id, Port, Limit, Replies, Stays | Payloads]) ->
-    {ok, Socket} = gen_tcp:connect({127, 0, 0, 1}, list_to_integer(Port), options(list_to_integer(Limit)), ?PATIENCE_MS),
+client([Id, Port, Limit | Call]) ->
+    case gen_tcp:connect({127, 0, 0, 1}, list_to_integer(Port), options(list_to_integer(Limit)), ?PATIENCE_MS) of
+        {ok, Socket} -> call(Id, Socket, Call);
+        {error, Why} -> io:format("~s ~s~n", [Id, Why])
+    end.
+
+call(Id, Socket, [Replies, Stays | Payloads]) ->
     Sender = spawn(fun() -> [gen_tcp:send(Socket, bytes(P)) || P <- Payloads] end),
-    Count = case Replies of "ordered" -> length(Payloads); _ -> for_ever end,
     case Replies of
         "ignored" -> wait_for(Sender), gen_tcp:shutdown(Socket, write);
         _ -> ok
     end,
+    Count = case Replies of "ordered" -> length(Payloads); _ -> for_ever end,
     {Came, Word} = hear(Socket, Count, Stays, []),
     gen_tcp:close(Socket),
     Shown = case Replies of "ignored" -> []; _ -> [[C, " "] || C <- Came] end,

@@ -14,6 +14,7 @@ Invariants: every row is counted: passed, failed, or not asked; a check that fai
 import argparse
 import collections
 import concurrent.futures
+import socket
 import sys
 
 import client_role
@@ -139,10 +140,18 @@ def report(role, verbose=False):
 def roles_of(args):
     rows = {role: [row for row in conformance.read(role) if args.only in row.name] for role in conformance.FILES}
     if args.target:
+        reached(args.target)
         return [ServerRole(subjects.Target(args.target, args.max_frame), rows["server"])]
     if args.client:
         return [ClientRole(subjects.OtherClient(["sh", "-c", args.client]), rows["client"])]
     return [ServerRole(subjects.FramedServers(), rows["server"]), ClientRole(subjects.FramedClient(), rows["client"])]
+
+
+def reached(target):
+    try:
+        socket.create_connection(subjects.host_and_port(target), 10).close()
+    except (OSError, ValueError) as why:
+        sys.exit(f"cannot connect to {target} (HOST:PORT): {why}")
 
 
 def main():

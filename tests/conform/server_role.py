@@ -21,7 +21,7 @@ class Seen:
     """What a server did: the bytes, how it went on, and whether time had a part in that."""
 
     out: bytes
-    then: str  # open, waits, ends; or else: resets; ends, then resets; stays; silent; answers otherwise
+    then: str  # open, waits, ends; or else: resets; ends, then resets; stays; silent; answers otherwise; does not accept
     late: bool = False
 
 
@@ -81,7 +81,11 @@ def see(talk, row, answer, patience):
 
 def check(row, pieces, address, answer, patience):
     """What the server at this address does with a row sent in these pieces. answer: what it makes of the probe."""
-    talk = Talk(socket.create_connection(address, patience))
+    try:
+        sock = socket.create_connection(address, patience)
+    except OSError as why:
+        return Seen(b"", f"does not accept: {why.strerror or why}")
+    talk = Talk(sock)
     try:
         if not send_pieces(talk, pieces, patience):
             return Seen(bytes(talk.got), talk.over or "silent", talk.over is None)

@@ -153,9 +153,10 @@ class Faults(unittest.TestCase):
                 self.assertEqual(self.failing(fault, names)[1], seen)
 
     def test_a_server_that_forgets_parts_is_seen_only_where_they_are_apart(self):
-        role, seen = self.failing("forgets parts", ("size_0",))
-        self.assertEqual(seen, {"size_0"})
-        self.assertNotIn("whole", dict(role.differing().__next__()[1]))
+        """Not in every way: two pieces may arrive as one."""
+        role, seen = self.failing("forgets parts", [f"size_{n}" for n in (1, 2, 3, 4, 5, 7, 8, 9, 15, 16)])
+        self.assertNotEqual(seen, set())
+        self.assertNotIn("whole", {way for _, wrong in role.differing() for way in wrong})
 
 
 def faulty_client(fault):
@@ -207,7 +208,7 @@ class ClientFaults(unittest.TestCase):
         "takes all": {"second_reply_to_one"},
         "takes parts": {"second_reply_cut_at_2_of_5"},
         "swaps": {"two_replies"},
-        "does not wait": {"top_bit_then_replies"},
+        "does not wait": {"top_bit_then_replies", "second_reply_to_one"},
     }
 
     def test_each_fault_of_a_client_is_seen(self):
