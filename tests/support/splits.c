@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LONG = 16 << 10, CLOSE = 8, STRIDE = 997 };
+enum { LONG = 16 << 10, SHORT = 64, CLOSE = 8, STRIDE = 997 };
 
 struct cutter {
     size_t len;
@@ -69,9 +69,9 @@ static bool is_close(size_t a, size_t b)
     return (a < b ? b - a : a - b) <= CLOSE;
 }
 
-static bool is_interesting(size_t at, size_t len, const size_t *near, size_t near_count)
+static bool is_interesting(size_t at, size_t len, size_t all_of, const size_t *near, size_t near_count)
 {
-    if (len <= LONG || at % STRIDE == 0 || is_close(at, 0) || is_close(at, len)) return true;
+    if (len <= all_of || at % STRIDE == 0 || is_close(at, 0) || is_close(at, len)) return true;
     for (size_t power = 1; power <= len && power > 0; power <<= 1)
         if (is_close(at, power)) return true;
     for (size_t i = 0; i < near_count; i++)
@@ -87,8 +87,9 @@ static void every_way(size_t len, unsigned random, bool every_cut, const size_t 
     if (ends == NULL) abort();
     cut(&c, &len, 1, "whole");
     cut_to_bytes(&c, ends);
+    bool few = getenv("FRAMED_FEW_CUTS") != NULL;
     for (size_t at = 0; at <= len; at++)
-        if (every_cut || is_interesting(at, len, near, near_count)) cut_once(&c, at);
+        if ((every_cut && !few) || is_interesting(at, len, few ? SHORT : LONG, near, near_count)) cut_once(&c, at);
     for (unsigned i = 0; i < random; i++) cut_at_random(&c, ends, i);
     free(ends);
 }

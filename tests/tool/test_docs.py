@@ -162,7 +162,7 @@ class Library(ToolTest):
                 with open(programs[name] + ".c", "w", encoding="utf-8") as f:
                     f.write(block)
                 with open(os.path.join(BUILD, "flags"), encoding="utf-8") as f:
-                    sanitize = [word for word in f.read().split() if word.startswith("-fsanitize")]
+                    sanitize = [word for word in f.read().split() if word.startswith(("-fsanitize", "--coverage"))]
                 done = subprocess.run([CC, "-std=c11", "-Wall", "-Wextra", "-Werror", "-D_POSIX_C_SOURCE=200809L", *sanitize,
                                        "-I" + os.path.join(ROOT, "include"), programs[name] + ".c", "-o", programs[name],
                                        os.path.join(BUILD, "libframed.a"), "-pthread"], capture_output=True, timeout=PATIENCE_S,

@@ -55,13 +55,13 @@ class Readme(unittest.TestCase):
         """What BUILD was built with, so that install does not build it anew."""
         with open(os.path.join(BUILD, "flags"), encoding="utf-8") as f:
             words = f.read().split()
-        at = words.index("-pthread")
-        return ["CFLAGS=" + " ".join(w for w in words[at + 1:] if w not in ("-MMD", "-MP"))]
+        at, end = words.index("-pthread"), words.index("-MMD")
+        return ["CFLAGS=" + " ".join(words[at + 1:end]), "LDFLAGS=" + " ".join(words[end + 2:])]
 
     def compile(self, name, *more):
         out = os.path.join(self.dir.name, name)
-        sanitize = [w for w in self.flags()[0].split() if w.startswith("-fsanitize") or w.startswith("CFLAGS=-fsanitize")]
-        sanitize = [w.replace("CFLAGS=", "") for w in sanitize]
+        words = [word for flag in self.flags() for word in flag.partition("=")[2].split()]
+        sanitize = [w for w in words if w.startswith(("-fsanitize", "--coverage"))]
         done = run(CC, "-std=c11", "-Wall", "-Wextra", "-Werror", *sanitize, out + ".c", "-o", out,
                    "-I" + os.path.join(self.prefix, "include"), *more)
         self.assertEqual(done.returncode, 0, done.stderr)

@@ -80,9 +80,10 @@ static void code_has_the_name_and_number_that_grpc_gives_it(void **state)
     assert_string_equal(framed_code_name(65535), "APPLICATION");
 }
 
-static void outcome_has_its_name(void **state)
+static void outcome_has_its_name_and_one_that_is_none_too(void **state)
 {
     (void)state;
+    assert_string_equal(framed_outcome_name((enum framed_outcome)17), "UNKNOWN_OUTCOME");
     assert_string_equal(framed_outcome_name(FRAMED_REPLY), "REPLY");
     assert_string_equal(framed_outcome_name(FRAMED_NOT_EXECUTED), "NOT_EXECUTED");
     assert_string_equal(framed_outcome_name(FRAMED_MAYBE_EXECUTED), "MAYBE_EXECUTED");
@@ -96,7 +97,7 @@ int main(void)
         cmocka_unit_test(status_that_is_none_has_a_name_too),
         cmocka_unit_test(status_tells_failures_by_their_sign),
         cmocka_unit_test(code_has_the_name_and_number_that_grpc_gives_it),
-        cmocka_unit_test(outcome_has_its_name),
+        cmocka_unit_test(outcome_has_its_name_and_one_that_is_none_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
