@@ -282,7 +282,9 @@ enum framed_status framed_host_bell_new(struct host_bell **bell, const struct fr
 
 void framed_host_bell_ring(struct host_bell *bell)
 {
-    ssize_t n = write(bell->ends[1], "", 1); /* full is rung too */
+    ssize_t n;
+    do n = write(bell->ends[1], "", 1); /* full is rung too */
+    while (n < 0 && errno == EINTR);
     (void)n;
 }
 

@@ -136,6 +136,13 @@ static void cannot_send(struct side *to)
     drop_rest(from);
 }
 
+/* The connection has gone: its own receive tells how. Anything else that keeps us from sending ends both: what is left out of a
+ * stream is not to be hidden. */
+static bool is_gone(enum framed_status st)
+{
+    return st == FRAMED_RESET || st == FRAMED_TIMEOUT || st == FRAMED_UNREACHABLE;
+}
+
 static void pass_end(struct side *from)
 {
     struct side *to = other_of(from);
@@ -163,10 +170,11 @@ static enum framed_status pass(struct side *from, struct framed_bytes bytes)
     uint64_t now = framed_os_clock_ns();
     enum framed_status st = framed_os_offer(&to->sock, &bytes, 1, &taken);
     framed_watch_passed(from->pair->tap->watch, &from->pair->watched, way_from(from), now, bytes);
-    if (st != FRAMED_OK) {
+    if (is_gone(st)) {
         cannot_send(to);
         return FRAMED_OK;
     }
+    if (st != FRAMED_OK) return st;
     if (taken == bytes.len) return framed_os_receive(&from->sock, NULL, 0);
     return keep_rest(from, framed_bytes_of(bytes.at + taken, bytes.len - taken));
 }
@@ -192,13 +200,13 @@ static void side_sent(struct os_socket *s, enum framed_status st, size_t n)
 {
     struct side *to = side_of(s), *from = other_of(to);
     struct tap_pair *p = to->pair;
-    if (st != FRAMED_OK) {
+    if (is_gone(st)) {
         cannot_send(to);
         st = FRAMED_OK;
-    } else if (n < from->rest.len) {
+    } else if (st == FRAMED_OK && n < from->rest.len) {
         from->rest = framed_bytes_of(from->rest.at + n, from->rest.len - n);
         st = framed_os_send(s, &from->rest, 1);
-    } else {
+    } else if (st == FRAMED_OK) {
         drop_rest(from);
         st = framed_os_receive(&from->sock, NULL, 0);
     }

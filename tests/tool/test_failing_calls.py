@@ -1,0 +1,136 @@
+"""Every call of the system that the tool makes fails once, the first times it is made: the tool ends with a line and a code, or goes
+on, and never hangs or says what is not so. One that was only interrupted changes nothing.
+"""
+
+import errno
+import os
+import shlex
+import signal
+import subprocess
+import tempfile
+import unittest
+
+from toolkit import PATIENCE_S, Process, READY, ToolTest, frame
+from test_memory import sanitized
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TIMES = 3  # of each call, the first so many fail, one in a run
+# What each can fail with, so that every class is met; EINTR is tried with all of INTERRUPTED.
+FAILURES = {
+    "accept4": ("EMFILE", "ECONNABORTED"), "access": ("EACCES",), "bind": ("EADDRNOTAVAIL",), "close": ("EIO",),
+    "connect": ("ECONNREFUSED",), "dup2": ("EMFILE",), "epoll_create1": ("EMFILE",), "epoll_ctl": ("ENOMEM",),
+    "epoll_wait": ("EFAULT",), "fcntl": ("EINVAL",), "flock": ("ENOLCK", "EIO"), "fork": ("EAGAIN", "ENOMEM"), "fstat": ("EIO",),
+    "ftruncate": ("EIO",), "getaddrinfo": ("EIO",), "getentropy": ("EIO",), "getpeername": ("ENOTCONN",), "getrlimit": ("EPERM",),
+    "getsockname": ("ENOBUFS",), "getsockopt": ("ENOBUFS",), "listen": ("EADDRINUSE",), "open": ("EMFILE",),
+    "pipe": ("EMFILE", "ENFILE", "ENOMEM"), "pipe2": ("EMFILE",), "poll": ("ENOMEM",), "pthread_create": ("EAGAIN",),
+    "pthread_mutex_init": ("ENOMEM",), "read": ("EIO",), "recv": ("ECONNRESET",), "send": ("ENOBUFS",), "sendmsg": ("EPIPE", "ENOBUFS"),
+    "setrlimit": ("EPERM",), "shutdown": ("ENOTCONN",), "socket": ("EMFILE", "EAFNOSUPPORT"), "waitid": ("EINVAL",),
+    "write": ("ENOSPC", "EPIPE"),
+}
+INTERRUPTED = ("accept4", "connect", "epoll_wait", "close", "poll", "read", "recv", "send", "sendmsg", "waitpid", "write", "nanosleep")
+
+
+@unittest.skipIf(sanitized(), "the build under test has calls of its own; the plain build runs this")
+class FailingCalls(ToolTest):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.preload = os.path.join(cls.folder.name, "failing_calls.so")
+        subprocess.run([*shlex.split(os.environ.get("CC", "cc")), "-std=gnu11", "-O1", "-fPIC", "-shared", "-fno-builtin", "-o",
+                        cls.preload, os.path.join(HERE, "failing_calls.c")], check=True, timeout=PATIENCE_S)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def each(self, least, run, without=()):
+        """run(environment, whether all must be well) for every call and failure; at least so many were met."""
+        reached = os.path.join(self.folder.name, "reached")
+        met = 0
+        tries = [(name, error) for name, errors in FAILURES.items() if name not in without for error in errors] + [(name, "EINTR") for name in INTERRUPTED]
+        for name, error in tries:
+            for n in range(1, TIMES + 1):
+                environment = dict(os.environ, LD_PRELOAD=self.preload, FAIL_CALL=name, FAIL_AT=str(n), FAIL_REACHED=reached,
+                                   FAIL_ERRNO=str(getattr(errno, error)))
+                with self.subTest(call=name, error=error, n=n):
+                    run(environment, error == "EINTR")
+                if not os.path.exists(reached):
+                    break
+                os.unlink(reached)
+                met += 1
+        print(f"{met} calls failed", flush=True)
+        self.assertGreaterEqual(met, least)
+
+    def assert_ended_properly(self, code, stderr, codes):
+        self.assertIn(code, codes, stderr)
+        for line in stderr.splitlines():
+            self.assertTrue(line.startswith("framed: "), stderr)
+        if code != 0:
+            self.assertNotEqual(stderr, "")
+
+    def run_once(self, least, *args, stdin=b"", expected=None):
+        def run(environment, well):
+            done = self.run_tool(*args, stdin=stdin, env=environment)
+            self.assert_ended_properly(done.returncode, done.stderr, (0,) if well else (0, 1, 3, 6, 7))
+            gone = environment["FAIL_ERRNO"] == str(errno.EPIPE)  # who reads our output: that is no failure
+            if done.returncode == 0 and not gone and expected is not None:
+                self.assertEqual(done.stdout, expected)
+
+        self.each(least, run)
+
+    def run_server(self, least, args, reply, talks=2):
+        def run(environment, well):
+            server = Process(*args, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment)
+            try:
+                server.wait_line("^framed: ")
+                found = [m for m in map(READY.match, (line for line in server.lines if line)) if m]
+                for _ in range(talks if found else 0):
+                    done = self.run_tool("call", found[0].group(1), "-m", "x", "-t", "20s")
+                    good = (done.returncode, done.stdout) == (0, reply)
+                    self.assertTrue(good or not well and done.returncode in (1, 3) and done.stdout == b"", (done, server.stderr))
+                if found:
+                    server.signal(signal.SIGTERM)
+                self.assert_ended_properly(server.wait(), server.stderr, (0,) if well else (0, 3, 6, 7))
+            finally:
+                server.close()
+
+        self.each(least, run, without=("write",))  # what it says would be lost; pipes of its own do not fail
+
+    def test_call(self):
+        server = self.serve()
+        self.run_once(20, "call", server.address, stdin=b"one\ntwo\n", expected=b"one\ntwo\n")
+
+    def test_call_of_a_file(self):
+        server = self.serve()
+        path = os.path.join(self.folder.name, "message")
+        with open(path, "wb") as file:
+            file.write(b"x" * 100_000)
+        self.run_once(20, "call", server.address, "-f", path, expected=b"x" * 100_000)
+
+    def test_ping(self):
+        server = self.serve()
+        self.run_once(20, "ping", server.address, "-c", "2", "-i", "0")
+
+    def test_inspect_of_a_file(self):
+        path = os.path.join(self.folder.name, "frames")
+        with open(path, "wb") as file:
+            file.write(frame(b"x" * 100))
+        self.run_once(5, "inspect", path)
+
+    def test_serve(self):
+        self.run_server(40, ("serve", "127.0.0.1:0", "--delay", "1ms"), b"x")
+
+    def test_serve_on_a_unix_socket_waiting_with_poll(self):
+        self.run_server(20, ("serve", "unix:" + os.path.join(self.folder.name, "socket"), "--wait", "poll"), b"x")
+
+    def test_serve_exec(self):
+        self.run_server(60, ("serve", "127.0.0.1:0", "--exec", "cat; echo y"), b"xy\n")
+
+    def test_tap_with_a_record(self):
+        server = self.serve()
+        record = os.path.join(self.folder.name, "record")
+        self.run_server(40, ("inspect", "--tap", "127.0.0.1:0=" + server.address, "--record", record), b"x")
+
+
+if __name__ == "__main__":
+    unittest.main()
