@@ -446,6 +446,7 @@ static int run(struct ping *p)
         }
         if (p->ended) return end_of_connection(p);
         more |= send_due(p);
+        if (p->ended) continue; /* there was no memory to send */
         if (framed_host_stopped() != 0) return p->taken > 0 ? sum_up(p, code_of_result(p)) : 128 + framed_host_stopped();
         if (!more) give_up_late(p);
         if (p->state == CONNECTING && next_time(p) <= now_ns(p)) return end_of_patience(p);

@@ -77,25 +77,56 @@ class NoMemory(ToolTest):
 
                 self.each(what, run)
 
+    def test_ping_and_inspect(self):
+        server = self.serve()
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(frame(b"x" * 5000) + frame(b"y"))
+            file.flush()
+            for what, args in (
+                ("ping", ("ping", server.address, "-c", "2", "-i", "0")),
+                ("inspect", ("inspect", file.name)),
+                ("inspect --stats", ("inspect", "--stats", file.name)),
+            ):
+                expected = None if what == "ping" else self.run_tool(*args).stdout
+
+                def run(environment, args=args, expected=expected):
+                    done = self.run_tool(*args, env=environment)
+                    self.assert_ended_properly(done.returncode, done.stderr)
+                    if done.returncode == 0 and expected is not None:
+                        self.assertEqual(len(done.stdout.splitlines()), len(expected.splitlines()))  # previews may be missing
+
+                self.each(what, run)
+
+    def test_tap_with_a_record(self):
+        server = self.serve()
+        with tempfile.TemporaryDirectory() as folder:
+            self.server_runs("tap", ("inspect", "--tap", "127.0.0.1:0=" + server.address, "--record", os.path.join(folder, "r")), b"x")
+
     def test_serve(self):
+        self.server_runs("serve", ("serve", "127.0.0.1:0", "--delay", "1ms"), b"x")
+
+    def test_serve_exec(self):
+        self.server_runs("serve --exec", ("serve", "127.0.0.1:0", "--exec", "cat; echo y"), b"xy\n")
+
+    def server_runs(self, what, args, reply):
         def run(environment):
-            server = Process("serve", "127.0.0.1:0", "--delay", "1ms", stdin=subprocess.DEVNULL, env=environment)
+            server = Process(*args, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment)
             try:
                 server.wait_line(READY.pattern + "|^framed: ")
                 if READY.match(server.lines[0]):
                     address = READY.match(server.lines[0]).group(1)
                     for _ in range(3):
                         done = self.run_tool("call", address, "-m", "x")
-                        self.assertIn((done.returncode, done.stdout), ((0, b"x"), (1, b"")))
+                        self.assertIn((done.returncode, done.stdout), ((0, reply), (1, b"")))
                     server.signal(signal.SIGTERM)
-                    self.assertEqual(server.wait(), 0, server.stderr)
+                    self.assertIn(server.wait(), (0, 6) if what == "tap" else (0,), server.stderr)  # 6: its record has a gap
                 else:
                     self.assertIn(server.wait(), (3, 6), server.stderr)
                 self.assert_ended_properly(server.wait(), server.stderr)
             finally:
                 server.close()
 
-        self.each("serve", run)
+        self.each(what, run)
 
 
 if __name__ == "__main__":
