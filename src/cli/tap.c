@@ -174,7 +174,10 @@ static enum framed_status pass(struct side *from, struct framed_bytes bytes)
         cannot_send(to);
         return FRAMED_OK;
     }
-    if (st != FRAMED_OK) return st;
+    if (st != FRAMED_OK) {
+        pair_broke(to, st);
+        return FRAMED_OK;
+    }
     if (taken == bytes.len) return framed_os_receive(&from->sock, NULL, 0);
     return keep_rest(from, framed_bytes_of(bytes.at + taken, bytes.len - taken));
 }
