@@ -4,6 +4,7 @@
  * Invariants: as in test_os.c.
  */
 #define _GNU_SOURCE
+#include "os_posix.h"
 #include "os_rig.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -442,7 +443,57 @@ static void a_connection_to_itself_is_told(void **state)
     framed_os_poller_close(p);
 }
 
+/* The whole table, so that no number of the system gets another meaning unnoticed. */
+static void errors_of_the_system_have_their_statuses(void **state)
+{
+    (void)state;
+    static const struct {
+        enum framed_status status;
+        int errors[8];
+    } rows[] = {
+        {FRAMED_RESET, {ECONNRESET, ECONNABORTED, EPIPE, ENOTCONN, ESHUTDOWN, EPROTO}},
+        {FRAMED_REFUSED, {ECONNREFUSED}},
+        {FRAMED_TIMEOUT, {ETIMEDOUT}},
+        {FRAMED_LIMIT, {EMFILE, ENFILE, ENOBUFS, ENOSPC, EAGAIN}},
+        {FRAMED_NOMEM, {ENOMEM}},
+        {FRAMED_IN_USE, {EADDRINUSE, EEXIST}},
+        {FRAMED_DENIED, {EACCES, EPERM, EROFS}},
+        {FRAMED_UNREACHABLE, {EADDRNOTAVAIL, ENETUNREACH, EHOSTUNREACH, ENETDOWN, EHOSTDOWN}},
+        {FRAMED_NOT_FOUND, {ENOENT, ENOTDIR}},
+        {FRAMED_USAGE, {ENOTSOCK, EBADF, EINVAL}},
+        {FRAMED_UNSUPPORTED, {EAFNOSUPPORT, EPROTONOSUPPORT, EOPNOTSUPP}},
+        {FRAMED_OS, {EIO, EFAULT, EDOM, 12345}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (const int *error = rows[i].errors; *error != 0; error++)
+            if (framed_os_classify(*error) != rows[i].status)
+                fail_msg("%s is %s", strerror(*error), framed_status_name(framed_os_classify(*error)));
+}
+
+static void sending_out_of_turn_is_refused(void **state)
+{
+    (void)state;
+    struct os_poller *p = poller_new();
+    struct end a, b;
+    pair(p, &a, &b);
+    static uint8_t much[8 << 20];
+    struct framed_bytes views[] = {{much, sizeof much}};
+    size_t taken = 0;
+    assert_int_equal(framed_os_send(&a.s, views, 0), FRAMED_USAGE);
+    assert_int_equal(framed_os_send(&a.s, views, (size_t)UINT16_MAX + 1), FRAMED_USAGE);
+    assert_int_equal(framed_os_send(&a.s, views, 1), FRAMED_OK);
+    assert_int_equal(framed_os_send(&a.s, views, 1), FRAMED_USAGE); /* one at a time */
+    assert_int_equal(framed_os_offer(&a.s, views, 1, &taken), FRAMED_USAGE);
+    assert_int_equal(framed_os_finish(&a.s), FRAMED_USAGE);
+    assert_int_equal(taken, 0);
+    finish_end(p, &a);
+    finish_end(p, &b);
+    framed_os_poller_close(p);
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(errors_of_the_system_have_their_statuses),
+    cmocka_unit_test(sending_out_of_turn_is_refused),
     cmocka_unit_test(receive_tells_a_reset),
     cmocka_unit_test(waiting_that_fails_is_the_systems_failure_not_wrong_use),
     cmocka_unit_test(waiting_goes_on_when_interrupted_or_short_of_memory),
