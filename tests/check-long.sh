@@ -12,6 +12,33 @@ stage_fuzz() {
     make -j"$jobs" BUILD="$build" fuzz SECONDS="${FUZZ_SECONDS:-300}"
 }
 
+# Each planted bug is found by some test.
+stage_recall() {
+    make BUILD="$build" recall
+}
+
+# Whole worlds of clients, servers and faults, from seeds that nobody has tried; the first is said, so that they can be again.
+stage_sim() {
+    make -j"$jobs" BUILD="$build" sim FIRST=$((RANDOM * 32768 + RANDOM + 1)) SEEDS="${SIM_SEEDS:-150000}"
+}
+
+# Every error at every system call; then with the sanitizers looking on.
+stage_strace() {
+    BUILD=$build tests/faults/strace.sh &&
+        make -j"$jobs" BUILD="$build/asan" CC=gcc CFLAGS="-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all -fsanitize=address,undefined" all &&
+        BUILD=$build/asan tests/faults/strace.sh --sanitized
+}
+
+# Two hosts with a bad cable between them, all of it.
+stage_net() {
+    BUILD=$build tests/faults/net.sh
+}
+
+# Other machines, with all tests that can run there.
+stage_machines() {
+    make -j"$jobs" BUILD="$build" test-32 && make -j"$jobs" BUILD="$build" test-musl && make -j"$jobs" BUILD="$build" test-big-endian
+}
+
 # Everything that can go wrong between clients and servers, all the time, for an hour: nothing is lost, nothing leaks.
 stage_soak() {
     make -j"$jobs" BUILD="$build" faults && BUILD=$build tests/faults/soak.sh "${SOAK_SECONDS:-3600}"
@@ -19,6 +46,6 @@ stage_soak() {
 
 build_first all faults
 lane soak &
-lane fuzz
+lane fuzz sim recall strace net machines
 wait
 verdict check-long
