@@ -113,7 +113,7 @@ stage_musl() {
 
 # Emulated, so only what byte order can matter to.
 stage_big_endian() {
-    RUN_ONLY=c RUN_WITHOUT="test_sim_deadlines test_sim_faults test_sim_limits test_sim_regress test_sim_fuzz test_sim_client test_sim_weather test_world_seeds test_net_stress test_net_threads test_net_flow test_net_close test_rigs test_options test_pool test_vectors test_writer" \
+    RUN_ONLY=c RUN_WITHOUT="test_sim_deadlines test_sim_faults test_sim_limits test_sim_regress test_sim_fuzz test_sim_client test_sim_weather test_world_seeds test_net_stress test_net_threads test_net_flow test_net_close test_rigs test_options test_pool test_vectors test_writer test_inspect test_wheel" \
         make -j"$jobs" BUILD="$build" test-big-endian
 }
 
