@@ -6,8 +6,8 @@ cd "$(dirname "$0")/.." || exit 1
 native=$(realpath "${BUILD:-build}")
 jobs=$(nproc 2>/dev/null || echo 2)
 
-# Of the tool tests: two compile programs for this machine, the third preloads an allocator made for it.
-here_only="test_readme test_docs test_memory"
+# Of the tool tests: two compile programs for this machine, two preload what was made for it.
+here_only="test_readme test_docs test_memory test_failing_calls"
 goals=()
 
 case $1 in

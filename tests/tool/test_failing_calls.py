@@ -11,7 +11,6 @@ import tempfile
 import unittest
 
 from toolkit import PATIENCE_S, Process, READY, ToolTest, frame
-from test_memory import sanitized
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TIMES = 3  # of each call, the first so many fail, one in a run
@@ -30,7 +29,6 @@ FAILURES = {
 INTERRUPTED = ("accept4", "connect", "epoll_wait", "close", "poll", "read", "recv", "send", "sendmsg", "waitpid", "write", "nanosleep")
 
 
-@unittest.skipIf(sanitized(), "the build under test has calls of its own; the plain build runs this")
 class FailingCalls(ToolTest):
     @classmethod
     def setUpClass(cls):
