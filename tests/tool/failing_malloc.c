@@ -31,7 +31,7 @@ __attribute__((constructor)) static void begin(void)
     const char *at = getenv("FAIL_AT");
     onward = getenv("FAIL_ONWARD") != NULL;
     reached = getenv("FAIL_REACHED");
-    unsetenv("LD_PRELOAD"); /* what the tool starts is not the tool */
+    unsetenv("LD_PRELOAD");  /* what the tool starts is not the tool */
     atomic_store(&count, 0); /* what the loader asked for is not the tool's */
     fail_at = at != NULL ? atol(at) : 0;
 }
