@@ -134,7 +134,7 @@ stage_net() {
 
 # Two at a time, since most of them use one core: the long ones first. What both need is built before.
 build_first all tests
-lane words windows fuzz lint linear count m32 &
-lane clang asan sim tsan poll peers layers format shells recall musl big_endian strace net conform
+lane words windows fuzz lint linear count m32 musl &
+lane clang asan sim tsan poll peers layers format shells recall big_endian strace net conform
 wait
 verdict check
