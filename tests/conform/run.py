@@ -24,6 +24,7 @@ import subjects
 
 AT_ONCE = {"server": 48, "client": 12}
 ALONE = 2  # how often a check is asked again that was late
+ENOUGH = 3  # so many late checks of a row are enough
 
 
 class Role:
@@ -35,20 +36,31 @@ class Role:
         self.not_asked = [row for row in rows if not subject.can(row)]
         self.seen = collections.defaultdict(dict)  # row name: {way: Seen}
         self.checks = 0
+        self._waited = collections.Counter()
 
     def run(self):
         with concurrent.futures.ThreadPoolExecutor(AT_ONCE[self.name]) as pool:
-            waiting = [(row, way, pool.submit(self._check, row, pieces)) for row in self.rows for way, pieces in self.ways(row)]
+            waiting = [(row, way, pool.submit(self._check_in_time, row, pieces)) for row in self.rows for way, pieces in self.ways(row)]
             for row, way, check in waiting:
-                self.seen[row.name][way] = check.result()
-                self.checks += 1
-        for row, way, pieces in self._late():
+                if check.result() is not None:
+                    self.seen[row.name][way] = check.result()
+                    self.checks += 1
+        for row, way, pieces in self._unsure():
             for _ in range(ALONE):
-                if self.is_late(self.seen[row.name][way]):
+                if self._is_unsure(row, way):
+                    self.checks += way not in self.seen[row.name]
                     self.seen[row.name][way] = self._check(row, pieces)
-            if self.is_late(self.seen[row.name][way]):
+            if self._is_unsure(row, way):
                 break  # so it was no accident, nor need the others be
         return self
+
+    def _check_in_time(self, row, pieces):
+        """None: this row has been waited for in vain so often that it is not asked further, but perhaps alone."""
+        if self._waited[row.name] >= ENOUGH:
+            return None
+        seen = self._check(row, pieces)
+        self._waited[row.name] += self.is_late(seen)
+        return seen
 
     def ways(self, row):
         """All ways of sending it; or whole, byte by byte, and most_cuts of the cuts."""
@@ -58,8 +70,12 @@ class Role:
         cuts = ways[2:]
         return ways[:2] + [cuts[n * len(cuts) // self.most_cuts] for n in range(self.most_cuts)]
 
-    def _late(self):
-        return [(row, way, pieces) for row in self.rows for way, pieces in self.ways(row) if self.is_late(self.seen[row.name][way])]
+    def _is_unsure(self, row, way):
+        seen = self.seen[row.name].get(way)
+        return seen is None or self.is_late(seen)
+
+    def _unsure(self):
+        return ((row, way, pieces) for row in self.rows for way, pieces in self.ways(row) if self._is_unsure(row, way))
 
     def differing(self):
         """(row, {way: Seen}) of each row where something else was seen than expected."""

@@ -43,7 +43,7 @@ def host_and_port(text):
 class FramedServers:
     """`framed serve`, with the options of the row."""
 
-    patience = 30
+    patience = 10
 
     def __init__(self):
         self._running = {}
@@ -104,7 +104,7 @@ def echo_can(row):
 class OtherServers:
     """An echo of somebody else, in one process with a listener for every limit."""
 
-    patience = 3
+    patience = 10
 
     def __init__(self, language, manner, rows):
         self._limits = sorted({limit_of(row) for row in rows if self.can(row)})
@@ -163,7 +163,7 @@ def limit_of(row):
 class FramedClient:
     """`framed call`, a process for each check."""
 
-    patience = 30
+    patience = 10
 
     def can(self, row):
         return True
@@ -187,7 +187,7 @@ class FramedCall:
 
     def __init__(self, row, address):
         manner = {None: [], "none": ["--follow"], "ignored": ["--no-reply"]}[row.options.get("replies")]
-        command = [toolkit.FRAMED, "call", "%s:%d" % address, "-o", "json", "-t", "25s", *manner]
+        command = [toolkit.FRAMED, "call", "%s:%d" % address, "-o", "json", "-t", "40s", *manner]
         for name, option in (("max_frame", "--max-frame"), ("max_calls", "--pipeline")):
             if name in row.options:
                 command += [option, row.options[name]]
@@ -252,7 +252,7 @@ class FramedCall:
 class OtherClient:
     """A process that is told each call in a line, and says in a line what came of it (erlang_ends.escript)."""
 
-    patience = 5
+    patience = 10
 
     def __init__(self, command):
         self._end = End(command)
