@@ -27,7 +27,7 @@ static struct framed_piece *piece_new(struct framed_writer *w, enum piece_kind k
 static void piece_free(struct framed_writer *w, struct framed_piece *p)
 {
     if (p->kind == TAKEN) mem_free(w->alloc, p->mem, p->cap);
-    mem_free(w->alloc, p, sizeof *p + (p->kind == COPIED ? p->cap : 0));
+    mem_free(w->alloc, p, sizeof *p + (p->kind == COPIED || p->kind == KEPT ? p->cap : 0));
 }
 
 static size_t left_of(const struct framed_piece *p)
@@ -156,7 +156,7 @@ static enum framed_status keep_run(struct framed_writer *w, struct framed_piece 
     size_t n = 0;
     struct framed_piece *end = *link;
     for (; end != NULL && end->kind == LENT; end = end->next) n += left_of(end);
-    struct framed_piece *kept = piece_new(w, COPIED, n);
+    struct framed_piece *kept = piece_new(w, KEPT, n);
     if (kept == NULL) return FRAMED_NOMEM;
     for (struct framed_piece *p = *link, *next; p != end; p = next) {
         next = p->next;

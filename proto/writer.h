@@ -7,6 +7,7 @@
 
 enum piece_kind {
     COPIED, /* bytes in `room`, behind the piece itself */
+    KEPT,   /* likewise; they were lent, and no more will come */
     LENT,   /* bytes of a lender */
     TAKEN   /* bytes of `mem`, which is ours to free */
 };

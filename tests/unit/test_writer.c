@@ -521,6 +521,22 @@ static void writer_holds_no_more_than_what_waits_when_copies_and_loans_alternate
     rig_fini(&rig);
 }
 
+static void writer_holds_no_more_than_twice_what_waits_when_copies_follow_loans_that_were_kept(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_init(&rig);
+    assert_int_equal(copies(&rig, 70000), FRAMED_OK);
+    for (size_t i = 1; i <= 100; i++) { /* each receive ends one frame, brings others whole, and is given back */
+        assert_int_equal(copies(&rig, 4000), FRAMED_OK);
+        assert_int_equal(lends(&rig, 8000, 0), FRAMED_OK);
+        assert_int_equal(keeps(&rig), FRAMED_OK);
+        check_memory(&rig, 2 * i);
+    }
+    check_rig(&rig);
+    rig_fini(&rig);
+}
+
 static void writer_holds_one_connection_in_balance_forever(void **state)
 {
     (void)state;
@@ -591,6 +607,7 @@ int main(void)
         cmocka_unit_test(writer_holds_no_more_than_twice_what_waits_of_small_copies),
         cmocka_unit_test(writer_holds_no_more_than_what_waits_of_small_taken_payloads),
         cmocka_unit_test(writer_holds_no_more_than_what_waits_when_copies_and_loans_alternate),
+        cmocka_unit_test(writer_holds_no_more_than_twice_what_waits_when_copies_follow_loans_that_were_kept),
         cmocka_unit_test(writer_holds_one_connection_in_balance_forever),
         cmocka_unit_test(writer_and_reader_together_are_the_identity),
     };
