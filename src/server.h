@@ -126,18 +126,18 @@ struct newcomer {
 };
 
 /* One turn of the first worker's loop, waiting at most wait_ms. FRAMED_CLOSED: drained, nothing is left to do. */
-enum framed_status framed_server_turn(struct framed_server *server, uint64_t wait_ms);
+enum framed_status framed_server_turn(struct framed_server *srv, uint64_t wait_ms);
 
 /* server.c, for the others */
-void framed_server_accept_more(struct framed_server *server);
-void framed_server_begin_drain(struct framed_server *server); /* the first worker's part of it */
+void framed_server_accept_more(struct framed_server *srv);
+void framed_server_begin_drain(struct framed_server *srv); /* the first worker's part of it */
 void framed_server_gone(struct worker *w);                    /* a connection given to this worker is closed */
 /* A newcomer that was meant for w, on the thread of the loop `here`: there is no room, or no memory, or we have stopped. */
 void framed_server_turn_away(struct worker *w, struct loop *here, const struct newcomer *n, enum framed_status why);
-void framed_server_unref(struct framed_server *server); /* frees it with the last reference */
+void framed_server_unref(struct framed_server *srv); /* frees it with the last reference */
 
 /* worker.c */
-enum framed_status framed_worker_init(struct worker *w, struct framed_server *server);
+enum framed_status framed_worker_init(struct worker *w, struct framed_server *srv);
 void framed_worker_fini(struct worker *w);      /* closes what is open; kept calls may still be answered */
 void framed_worker_fini_rest(struct worker *w); /* when there are none */
 enum framed_status framed_worker_turn(struct worker *w, uint64_t wait_ms);

@@ -109,7 +109,7 @@ print(struct ping *p, const char *format, ...)
 /* "41 us", "1.24 ms", "2.50 s". */
 static const char *time_text(uint64_t ns, char *text, size_t room)
 {
-    if (ns < 1000 * 1000) { /* cut, not rounded: 999.9 us are no 1000 us */
+    if (ns < UINT64_C(1000) * 1000) { /* cut, not rounded: 999.9 us are no 1000 us */
         snprintf(text, room, "%" PRIu64 " us", ns / 1000);
         return text;
     }

@@ -11,7 +11,7 @@ enum { LINEAR = 1 << HISTOGRAM_BITS, TAIL = 10 };
 static unsigned bin_of(uint64_t ns)
 {
     unsigned shift = 0;
-    while (ns >> shift >= 2 * LINEAR) shift++;
+    while (ns >> shift >= UINT64_C(2) * LINEAR) shift++;
     return ns < LINEAR ? (unsigned)ns : (shift + 1) * LINEAR + (unsigned)(ns >> shift) - LINEAR;
 }
 

@@ -74,7 +74,7 @@ int wmain(int argc, wchar_t **wide)
     for (int i = 0; argv != NULL && i < argc; i++) {
         int n = WideCharToMultiByte(CP_UTF8, 0, wide[i], -1, NULL, 0, NULL, NULL);
         argv[i] = n > 0 ? malloc((size_t)n) : NULL;
-        if (argv[i] == NULL) return 6;
+        if (argv[i] == NULL) ExitProcess(6);
         (void)WideCharToMultiByte(CP_UTF8, 0, wide[i], -1, argv[i], n, NULL, NULL);
     }
     return argv != NULL ? main(argc, argv) : 6;

@@ -171,7 +171,7 @@ static void list_choices(const char *choices, char *text, size_t room)
 {
     size_t used = 0;
     for (; *choices != '\0' && used + 3 < room; choices++) {
-        text[used++] = *choices == '|' ? ',' : *choices;
+        text[used++] = (char)(*choices == '|' ? ',' : *choices);
         if (*choices == '|') text[used++] = ' ';
     }
     text[used] = '\0';

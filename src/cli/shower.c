@@ -42,7 +42,7 @@ static void closed(const struct note *note, const struct note_missing missing[2]
     alloc->resize(alloc->ctx, note->conn, sizeof *note->conn, 0);
 }
 
-static void show(void *ctx, uint8_t *at, size_t size)
+static void show(void *ctx, uint8_t *at, size_t size) // NOLINT(readability-non-const-parameter): a spool's callback
 {
     struct shower *s = ctx;
     const struct note *note = (const struct note *)(const void *)at;

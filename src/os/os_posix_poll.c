@@ -27,7 +27,7 @@ static enum framed_status grow(struct os_poller *p, struct entries *all, size_t 
     if (sockets == NULL) return FRAMED_NOMEM;
     struct pollfd *fds = (struct pollfd *)(void *)(sockets + cap);
     if (all->n > 0) {
-        memcpy(sockets, all->sockets, all->n * sizeof *sockets);
+        memcpy(sockets, all->sockets, all->n * sizeof *sockets); // NOLINT(bugprone-sizeof-expression): pointers are copied
         memcpy(fds, all->fds, all->n * sizeof *fds);
     }
     mem_free(p->alloc, all->sockets, all->cap * ENTRY_SIZE);

@@ -10,7 +10,7 @@ import tempfile
 import time
 import unittest
 
-from toolkit import (FRAMED, PATIENCE_S, READY, ToolTest, frame, read_exactly, read_frame, read_to_end)
+from toolkit import (FRAMED, PATIENCE_S, READY, ToolTest, frame, read_frame, read_to_end)
 
 FOR_EVER = "1h"  # longer than any test: what is delayed this long does not come
 

@@ -151,6 +151,7 @@ static struct guard guard;
 static void touch_the_last_bytes(void)
 {
     volatile uint8_t *at = guard_take(&guard, 5);
+    // cppcheck-suppress selfAssignment ; reading and writing is what may not trap
     for (int i = 0; i < 5; i++) at[i] = at[i];
 }
 
