@@ -101,7 +101,7 @@ def main():
             print(f"cover: {part}/ needs {PARTS[part]:.0f} %")
             failed = True
     print("cover: " + ("too few branches are taken" if failed else
-                       ", ".join(f"{100 * c.taken / c.branches:.2f} % of the branches of {part}/ taken" for part, c in parts.items())))
+                       "of the branches that can be taken " + ", ".join(f"{c.share():.2f} % in {p}/" for p, c in parts.items())))
     sys.exit(failed)
 
 
