@@ -73,7 +73,7 @@ TESTS   := $(patsubst %.c,$(BUILD)/tests/%$(EXE),$(notdir $(UNIT) $(SIM) $(WORLD
 SLOW    := $(BUILD)/tests/words
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH))
 
-.PHONY: all test test-32 test-big-endian test-musl sim windows test-windows demo check check-long layers bench install uninstall clean format help test-deps tests fuzz recall conform conform-table cover
+.PHONY: all test test-32 test-big-endian test-musl sim windows test-windows demo check check-long layers bench install uninstall clean format help test-deps tests fuzz recall conform conform-table cover lint
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -87,6 +87,7 @@ help:
 	@echo 'make sim       SEEDS=1000 of clients, servers and faults in simulated time; SEED=123 shows the trace of one'
 	@echo 'make check-long  what takes longer than that: faults on real sockets, an hour of all of them at once'
 	@echo 'make conform   what the protocol wants, row by row, of a server and a client; TARGET=HOST:PORT: of an echo server of yours'
+	@echo 'make lint      programs that read the code: cppcheck, clang-tidy, gcc -fanalyzer, scan-build, shellcheck, pyflakes'
 	@echo 'make cover     which branches of proto/ and src/ the tests take; fails below 100 and 90 percent'
 	@echo 'make layers    proves that proto/ computes and only src/os acts'
 	@echo 'make test-32, test-big-endian, test-musl   the tests on other machines: x86 with 32 bits, s390x under qemu, static musl'
@@ -225,6 +226,9 @@ layers: all
 recall: test-deps
 	@tests/deps.sh valgrind=valgrind
 	@BUILD=$(BUILD) $(PYTHON) tests/recall/recall.py $(BUGS)
+
+lint:
+	@BUILD=$(BUILD) tests/lint.sh
 
 cover:
 	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/cover/cover.sh
