@@ -155,12 +155,11 @@ void framed_server_turn_away(struct worker *w, struct loop *here, const struct n
 /* The worker with the fewest connections; among equals they take turns. */
 static struct worker *least_loaded(struct framed_server *srv)
 {
-    struct worker *least = NULL;
     size_t n = srv->config.workers;
-    for (size_t i = 0; i < n; i++) {
+    struct worker *least = &srv->workers[srv->next_worker % n];
+    for (size_t i = 1; i < n; i++) {
         struct worker *w = &srv->workers[(srv->next_worker + i) % n];
-        if (least == NULL ||
-            atomic_load_explicit(&w->load, memory_order_relaxed) < atomic_load_explicit(&least->load, memory_order_relaxed))
+        if (atomic_load_explicit(&w->load, memory_order_relaxed) < atomic_load_explicit(&least->load, memory_order_relaxed))
             least = w;
     }
     srv->next_worker = (size_t)(least - srv->workers) + 1;
@@ -171,7 +170,8 @@ static void welcome(struct framed_server *srv, intptr_t handle, const struct os_
 {
     static const struct os_host local;
     struct os_host host;
-    struct newcomer n = {.handle = handle, .port = framed_os_address_host(peer, &host)};
+    struct newcomer n = {.handle = handle};
+    n.port = framed_os_address_host(peer, &host);
     bool is_local = n.port == 0 && memcmp(&host, &local, sizeof host) == 0; /* a Unix socket has no address to count by */
     struct worker *w = least_loaded(srv);
     atomic_fetch_add_explicit(&w->load, 1, memory_order_relaxed);

@@ -131,7 +131,7 @@ enum framed_status framed_server_turn(struct framed_server *srv, uint64_t wait_m
 /* server.c, for the others */
 void framed_server_accept_more(struct framed_server *srv);
 void framed_server_begin_drain(struct framed_server *srv); /* the first worker's part of it */
-void framed_server_gone(struct worker *w);                    /* a connection given to this worker is closed */
+void framed_server_gone(struct worker *w);                 /* a connection given to this worker is closed */
 /* A newcomer that was meant for w, on the thread of the loop `here`: there is no room, or no memory, or we have stopped. */
 void framed_server_turn_away(struct worker *w, struct loop *here, const struct newcomer *n, enum framed_status why);
 void framed_server_unref(struct framed_server *srv); /* frees it with the last reference */
@@ -162,7 +162,7 @@ static inline bool guest_echoes(struct guest *g, const struct framed_call *call,
            g->calls.count == 0 && writer_extend(&g->conn.io->writer, bytes);
 }
 /* The call fails: nothing further is started, what was asked before is answered, the connection is closed. */
-void framed_guest_fail(struct guest *g, struct framed_call *call, unsigned code, const char *text);
+void framed_guest_fail(struct guest *g, struct framed_call *fresh, unsigned code, const char *text);
 /* A kept call has its answer. */
 void framed_guest_answered(struct framed_call *call);
 /* Does what was put off to the end of the turn. */

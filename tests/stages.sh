@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154
 # stages.sh, to be sourced by a script that checks in stages (check.sh, check-long.sh), with `build` and `log` set: a stage is
 # a function stage_NAME whose output is a log of its own in $log, whose status is its verdict, and whose last line is what is
 # said about it. ONLY="NAME NAME" runs just these.

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # To be sourced: exports TWISTED_PYTHON, a Python that has Twisted. Debian's Twisted belongs to Debian's Python, which need not be
 # the first in the path.
 for TWISTED_PYTHON in "${PYTHON:-python3}" /usr/bin/python3 none; do

@@ -48,12 +48,13 @@ static size_t bucket_of(uint64_t seed, const struct os_host *is)
 {
     hosts.seed = seed;
     struct host *h = enter(is);
-    size_t i = 0;
-    while (i < HOST_BUCKETS && hosts.buckets[i] == NULL) i++;
-    assert_true(i < HOST_BUCKETS);
+    size_t found = HOST_BUCKETS;
+    for (size_t i = 0; i < HOST_BUCKETS; i++)
+        if (hosts.buckets[i] != NULL) found = i;
+    assert_true(found < HOST_BUCKETS);
     framed_hosts_leave(&hosts, h);
-    assert_null(hosts.buckets[i]);
-    return i;
+    for (size_t i = 0; i < HOST_BUCKETS; i++) assert_null(hosts.buckets[i]);
+    return found;
 }
 
 static void hosts_chosen_to_collide_lie_apart_under_another_seed(void **state)
