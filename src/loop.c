@@ -103,12 +103,13 @@ uint64_t framed_loop_now(struct loop *loop)
 
 enum { SPIN_VAIN_MOST = 10 }; /* after that many, one turn in 1,024 spins */
 
-/* Looks for work without sleeping, at most wait_ms. True: some came, or waiting failed; *st as framed_os_wait gave it. */
-static bool spin(struct loop *loop, uint64_t wait_ms, enum framed_status *st)
+/* Looks for work without sleeping, at most *wait_ms, from which it takes what it needed. True: some came, or waiting failed; *st
+ * as framed_os_wait gave it. */
+static bool spin(struct loop *loop, uint64_t *wait_ms, enum framed_status *st)
 {
     uint64_t had = framed_os_completions(loop->poller);
-    uint64_t spin_ns = wait_ms < loop->spin_us / 1000 ? wait_ms * 1000000 : (uint64_t)loop->spin_us * 1000;
-    uint64_t until_ns = framed_os_clock_ns() + spin_ns;
+    uint64_t spin_ns = *wait_ms < loop->spin_us / 1000 ? *wait_ms * 1000000 : (uint64_t)loop->spin_us * 1000;
+    uint64_t began_ns = framed_os_clock_ns(), spent_ns;
     do {
         *st = framed_os_wait(loop->poller, 0);
         if (*st != FRAMED_OK || framed_os_completions(loop->poller) != had) {
@@ -116,7 +117,9 @@ static bool spin(struct loop *loop, uint64_t wait_ms, enum framed_status *st)
             return true;
         }
         framed_os_yield();
-    } while (framed_os_clock_ns() < until_ns);
+        spent_ns = framed_os_clock_ns() - began_ns;
+    } while (spent_ns < spin_ns);
+    if (*wait_ms != OS_FOREVER) *wait_ms -= spent_ns / 1000000 < *wait_ms ? spent_ns / 1000000 : *wait_ms;
     if (loop->spin_vain < SPIN_VAIN_MOST) loop->spin_vain++;
     loop->spin_skips = 1u << loop->spin_vain;
     return false;
@@ -128,7 +131,7 @@ static enum framed_status wait(struct loop *loop, uint64_t wait_ms)
     if (loop->spin_us > 0 && wait_ms > 0) {
         if (loop->spin_skips > 0)
             loop->spin_skips--;
-        else if (spin(loop, wait_ms, &st))
+        else if (spin(loop, &wait_ms, &st))
             return st;
     }
     return framed_os_wait(loop->poller, wait_ms);
