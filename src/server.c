@@ -231,6 +231,7 @@ static enum framed_status listen_at(struct listener *l, const struct address *wh
 enum framed_status framed_server_listen(struct framed_server *srv, const char *address)
 {
     struct address where;
+    if (srv->ran) return FRAMED_USAGE;
     enum framed_status st = framed_address_find(address, true, &where);
     if (st != FRAMED_OK) return st;
     struct listener *l = mem_new(srv->alloc, sizeof *l);
@@ -309,9 +310,21 @@ static void run_worker(void *worker)
     if (!framed_worker_run(w)) stop_all(w->server); /* one that serves no more ends them all */
 }
 
+/* How all of them ended: a loop that failed tells more than a drain that was late. */
+static enum framed_status how_they_ended(const struct framed_server *srv, size_t n)
+{
+    enum framed_status how = FRAMED_OK;
+    for (size_t i = 0; i < n; i++) {
+        enum framed_status st = srv->workers[i].ended;
+        if (st != FRAMED_OK && (how == FRAMED_OK || how == FRAMED_TIMEOUT)) how = st;
+    }
+    return how;
+}
+
 enum framed_status framed_server_run(struct framed_server *srv)
 {
-    if (srv->listeners == NULL) return FRAMED_USAGE;
+    if (srv->listeners == NULL || srv->ran) return FRAMED_USAGE;
+    srv->ran = true;
     enum framed_status st = FRAMED_OK;
     size_t n = 1;
     while (n < srv->config.workers && st == FRAMED_OK) {
@@ -324,9 +337,8 @@ enum framed_status framed_server_run(struct framed_server *srv)
     else
         stop_all(srv);
     for (size_t i = 1; i < n; i++) framed_os_thread_join(srv->workers[i].thread);
-    for (size_t i = 0; i < n && st >= FRAMED_OK; i++) st = srv->workers[i].ended;
     framed_log_settle(&srv->log);
-    return st;
+    return st == FRAMED_OK ? how_they_ended(srv, n) : st;
 }
 
 /* ---- beginning and end ---- */

@@ -105,6 +105,7 @@ struct framed_server {
     struct timer accept_timer;
     const struct framed_allocator *alloc;
     size_t next_worker;      /* whose turn it is when all have as much to do */
+    bool ran;                /* it runs, or has run: once only */
     bool accept_failing;     /* since the last attempt ... */
     bool accept_failed;      /* ... and since the last success */
     atomic_bool drain_asked; /* apart from the plain flags: other threads and signal handlers set it */

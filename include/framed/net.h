@@ -97,7 +97,8 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_server_new(const struct fra
 
 /*
  * Listens on one more address; before run. A host name listens on the first of its addresses that works. A Unix socket's
- * path is removed again by framed_server_free; a stale one (nobody listens) is replaced. FRAMED_USAGE: not an address.
+ * path is removed again by framed_server_free; a stale one (nobody listens) is replaced. FRAMED_USAGE: not an address, or run
+ * has begun.
  * FRAMED_IN_USE, FRAMED_DENIED, FRAMED_UNREACHABLE, FRAMED_NOT_FOUND, FRAMED_UNSUPPORTED, FRAMED_NOMEM, FRAMED_LIMIT, FRAMED_OS.
  */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_server_listen(struct framed_server *server, const char *address);
@@ -111,7 +112,8 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_server_address(const struct
  * Serves on the calling thread, and on config.workers - 1 others that it starts and joins, until a drain has ended. A new
  * connection goes to the worker that has fewest, and stays there. FRAMED_OK: every connection ended by itself. FRAMED_TIMEOUT:
  * the drain deadline closed some. Other statuses: a loop failed, or a thread could not be started (FRAMED_LIMIT, FRAMED_NOMEM);
- * all have stopped, and what is left is framed_server_free. Handlers run inside.
+ * all have stopped, and what is left is framed_server_free. FRAMED_USAGE: it listens nowhere, or has run before. Handlers run
+ * inside.
  */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_server_run(struct framed_server *server);
 

@@ -90,6 +90,48 @@ static void server_that_is_freed_with_connections_on_their_way_closes_them(void 
     }
 }
 
+/* Each worker has a call that is never answered: the drain ends late on all of them, or on all but the one that failed. */
+static void loop_that_failed_is_told_although_a_drain_was_late(void **state)
+{
+    (void)state;
+    size_t failed = 0, late = 0;
+    for (uint64_t n = 0; n < 24; n++) {
+        struct rig rig;
+        serve_with_workers(&rig, 0);
+        rig.config.drain_ms = 20;
+        rig_serve(&rig);
+        for (size_t i = 0; i < WORKERS; i++) sim_peer_send_frame_text(connected(), "D");
+        sim_run_ms(5);
+        assert_int_equal(rig.kept_count, WORKERS);
+        framed_server_drain(rig.server);
+        if (n > 0) sim_fail(OP_WAIT, n, FRAMED_OS);
+        assert_true(sim_run_until(rig_is_done, &rig, 1000));
+        bool reached = sim_failures_reached() > 0;
+        assert_int_equal(rig.run_status, reached ? FRAMED_OS : FRAMED_TIMEOUT);
+        failed += reached;
+        late += !reached;
+        sim_fail_never();
+        rig_stop(&rig);
+    }
+    assert_true(failed > 3 && late > 3);
+}
+
+static void server_runs_once(void **state)
+{
+    (void)state;
+    struct rig rig;
+    serve_with_workers(&rig, 0);
+    rig_serve(&rig);
+    struct sim_peer *peer = connected();
+    call_once(peer, "hello");
+    assert_int_equal(framed_server_listen(rig.server, "127.0.0.1:4465"), FRAMED_USAGE);
+    sim_peer_finish(peer);
+    assert_int_equal(rig_drain(&rig, 1000), FRAMED_OK);
+    assert_int_equal(framed_server_run(rig.server), FRAMED_USAGE);
+    assert_int_equal(framed_server_listen(rig.server, "127.0.0.1:4465"), FRAMED_USAGE);
+    rig_stop(&rig);
+}
+
 static void thread_that_cannot_be_started_ends_the_run(void **state)
 {
     (void)state;
@@ -297,6 +339,8 @@ int main(void)
         cmocka_unit_test(every_connection_is_served_whichever_worker_has_it),
         cmocka_unit_test(drain_forgets_nobody_whoever_comes_first),
         cmocka_unit_test(server_that_is_freed_with_connections_on_their_way_closes_them),
+        cmocka_unit_test(loop_that_failed_is_told_although_a_drain_was_late),
+        cmocka_unit_test(server_runs_once),
         cmocka_unit_test(thread_that_cannot_be_started_ends_the_run),
         cmocka_unit_test(newcomer_without_memory_is_turned_away_and_counted),
         cmocka_unit_test(loop_without_spinning_looks_once_a_turn),
