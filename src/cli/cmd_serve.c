@@ -11,7 +11,7 @@
 #include <inttypes.h>
 
 /* Standard streams, listeners, what a loop needs; and what each further loop does. */
-enum { DESCRIPTOR_MARGIN = 32, DESCRIPTORS_A_WORKER = 2 };
+enum { DESCRIPTOR_MARGIN = 32, DESCRIPTORS_A_WORKER = 3 /* one to wait, two to be woken */ };
 
 struct delayed {
     struct delayed *next;

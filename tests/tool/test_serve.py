@@ -285,6 +285,16 @@ class Limits(ToolTest):
         extra.settimeout(PATIENCE_S)
         self.assertEqual(read_frame(extra), b"y")
 
+    def test_workers_take_descriptors_too(self):
+        server = self.serve("--max-conns", "1k", "--workers", "40",
+                            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 300)))
+        allowed = int(re.search(r"limit of 300 open files allows (\d+) connections at once, not 1000", server.lines[0]).group(1))
+        self.assertGreater(allowed, 100)
+        sockets = [self.connect(server.address) for _ in range(allowed)]
+        for sock in sockets:
+            sock.sendall(frame(b"x"))
+            self.assertEqual(read_frame(sock), b"x")
+
     def test_too_low_a_descriptor_limit_is_an_error(self):
         done = self.run_tool("serve", "127.0.0.1:0",
                              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20)))
