@@ -2,7 +2,7 @@
  * pool.c: free lists by size class, a few large blocks kept warm, one budget.
  * Must not know what the memory is for.
  * Invariants: a block of n <= 64 KiB has its class's size; a larger one carries its capacity in front; budget->used is what
- * the parent has given and not got back.
+ * the parent has given and not got back; several pools that share a budget keep at most a quarter of it.
  *
  * A large request is given any kept block that is big enough, also a much bigger one: a frame that grows as its bytes come
  * then moves at most once. Memory so lent was bought by bytes once received, and is bounded by what is kept.
@@ -110,6 +110,13 @@ static void keep_less(struct pool *p, size_t n)
     atomic_store_explicit(&p->kept, kept - n, memory_order_relaxed);
 }
 
+/* May n bytes more be kept? */
+static bool may_keep(const struct pool *p, size_t n)
+{
+    size_t kept = atomic_load_explicit(&p->kept, memory_order_relaxed);
+    return n <= p->keep_most && kept <= p->keep_most - n;
+}
+
 static void drop_kept(struct pool *p)
 {
     for (unsigned c = 0; c < POOL_CLASSES; c++) {
@@ -165,7 +172,7 @@ static void *small_new(struct pool *p, size_t n)
 static void small_free(struct pool *p, void *at, size_t n)
 {
     unsigned c = class_of(n);
-    if (p->free_bytes[c] + class_size(c) > KEEP_PER_CLASS) {
+    if (p->free_bytes[c] + class_size(c) > KEEP_PER_CLASS || !may_keep(p, class_size(c))) {
         parent_free(p, at, class_size(c));
         return;
     }
@@ -220,7 +227,7 @@ static void large_free(struct pool *p, void *at)
     struct pool_block *b = block_of(at);
     unsigned place = 0;
     while (place < POOL_LARGE && p->large[place] != NULL) place++;
-    if (place == POOL_LARGE || b->u.cap > KEEP_LARGE || p->large_bytes > KEEP_LARGE - b->u.cap) {
+    if (place == POOL_LARGE || b->u.cap > KEEP_LARGE || p->large_bytes > KEEP_LARGE - b->u.cap || !may_keep(p, b->u.cap)) {
         parent_free(p, b, FRONT + b->u.cap);
         return;
     }
@@ -319,6 +326,7 @@ static void *watched_resize(void *ctx, void *at, size_t old_size, size_t n)
 void framed_pool_init(struct pool *p, const struct framed_allocator *parent, struct budget *budget)
 {
     *p = (struct pool){.alloc = {.resize = watched_resize, .ctx = p}, .parent = parent, .budget = budget};
+    p->keep_most = budget->pools > 1 ? budget->limit / 4 / budget->pools : SIZE_MAX;
 }
 
 void framed_pool_fini(struct pool *p)

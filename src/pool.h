@@ -14,6 +14,7 @@
 struct budget {
     atomic_size_t used;
     size_t limit;
+    size_t pools; /* that share it; 0: one */
 };
 
 enum { POOL_CLASSES = 11, POOL_LARGE = 16 }; /* 64 B to 64 KiB, by powers of two; and how many larger blocks are kept */
@@ -28,6 +29,7 @@ struct pool {
     size_t free_bytes[POOL_CLASSES];
     struct pool_block *large[POOL_LARGE];
     size_t large_bytes;
+    size_t keep_most;   /* of several pools each keeps little, since none can give up what another keeps */
     atomic_size_t kept; /* bytes in all these lists: the loop would give them up before it says no */
 };
 

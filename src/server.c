@@ -380,6 +380,7 @@ enum framed_status framed_server_new(const struct framed_server_config *config, 
     srv->config = c;
     srv->alloc = c.allocator;
     srv->budget.limit = c.max_memory;
+    srv->budget.pools = c.workers;
     srv->accept_timer.fired = accept_timer_fired;
     atomic_init(&srv->refs, 1);
     st = framed_log_init(&srv->log, c.log, c.log_ctx, c.max_log_lines, srv->alloc);

@@ -225,6 +225,36 @@ static void pool_gives_up_what_it_keeps_before_it_says_no(void **state)
     }
 }
 
+/* No pool can give up what another keeps: so all but a quarter is there for whichever needs it. */
+static void pools_that_share_a_budget_keep_a_quarter_of_it(void **state)
+{
+    (void)state;
+    enum { POOLS = 3, LIMIT = 12 * MIB };
+    static const size_t sizes[] = {64, 4096, 65536, 200000, MIB};
+    struct pool pools[POOLS];
+    begin(LIMIT, 1);
+    world.budget.pools = POOLS;
+    for (size_t p = 0; p < POOLS; p++) {
+        framed_pool_init(&pools[p], &world.meter.allocator, &world.budget);
+        struct framed_allocator *alloc = &pools[p].alloc;
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            void *at[BLOCKS];
+            size_t n = sizes[i], count = 4 * MIB / n < BLOCKS ? 4 * MIB / n : BLOCKS;
+            for (size_t k = 0; k < count; k++) assert_non_null(at[k] = alloc->resize(alloc->ctx, NULL, 0, n));
+            for (size_t k = 0; k < count; k++) (void)alloc->resize(alloc->ctx, at[k], n, 0);
+        }
+        assert_true(pools[p].kept > LIMIT / 4 / POOLS / 2);
+        assert_honest();
+        assert_true(world.budget.used <= LIMIT / 4 * (p + 1) / POOLS);
+    }
+    struct framed_allocator *alloc = &pools[1].alloc;
+    void *large = alloc->resize(alloc->ctx, NULL, 0, LIMIT * 3 / 4);
+    assert_non_null(large);
+    (void)alloc->resize(alloc->ctx, large, LIMIT * 3 / 4, 0);
+    for (size_t p = 0; p < POOLS; p++) framed_pool_fini(&pools[p]);
+    end();
+}
+
 static void pool_lets_a_thread_take_what_it_only_keeps_and_gives_it_up_later(void **state)
 {
     (void)state;
@@ -262,6 +292,7 @@ int main(void)
         cmocka_unit_test(pool_loses_nothing_when_allocations_fail),
         cmocka_unit_test(pool_gives_what_was_freed_without_asking_for_more),
         cmocka_unit_test(pool_gives_up_what_it_keeps_before_it_says_no),
+        cmocka_unit_test(pools_that_share_a_budget_keep_a_quarter_of_it),
         cmocka_unit_test(pool_lets_a_thread_take_what_it_only_keeps_and_gives_it_up_later),
         cmocka_unit_test(pool_refuses_sizes_that_no_memory_has),
     };
