@@ -160,4 +160,7 @@ void plan_make(struct plan *p, uint64_t seed)
     for (uint32_t i = 0; i < p->fault_count; i++) plan_fault(p, &p->faults[i], d);
     qsort(p->faults, p->fault_count, sizeof *p->faults, by_calls);
     p->slack_ms = slack_of(p);
+    p->server.workers = ONE_OF(d, 1, 2, 3);
+    p->server.spin_us = ONE_OF(d, 0, 50);
+    for (uint32_t i = 0; i < p->client_count; i++) p->clients[i].config.spin_us = ONE_OF(d, 0, 50);
 }
