@@ -59,10 +59,13 @@ lint_python() {
 
 tests/deps.sh cppcheck=cppcheck clang-tidy=clang-tidy clang-tools=scan-build shellcheck=shellcheck pyflakes3=pyflakes3 \
     gcc-mingw-w64-x86-64-win32=x86_64-w64-mingw32-gcc || exit 1
+ran=0
 failed=0
-for name in python shellcheck cppcheck analyzer tidy scan; do
+programs="python shellcheck cppcheck analyzer tidy scan"
+for name in $programs; do
     if [ -n "${ONLY:-}" ] && ! grep -qw -- "$name" <<<"$ONLY"; then continue; fi
     began=$SECONDS
+    ran=$((ran + 1))
     if "lint_$name" >"$log/$name.log" 2>&1; then
         printf '%-12s %4d s  %s\n' "$name" $((SECONDS - began)) "$(tail -n 1 "$log/$name.log")"
     else
@@ -70,4 +73,8 @@ for name in python shellcheck cppcheck analyzer tidy scan; do
         failed=$((failed + 1))
     fi
 done
+if [ $ran -eq 0 ]; then
+    echo "tests/lint.sh: ONLY=\"$ONLY\" names none of: $programs" >&2
+    exit 2
+fi
 [ $failed -eq 0 ] && echo "lint: nobody has anything to say"
