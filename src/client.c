@@ -58,6 +58,7 @@ struct framed_client {
     bool end_reported;
     bool tell_writable;
     bool tell_connected; /* so too, even if the connection has ended since: whoever hears of an end knows of what */
+    bool connected;      /* this attempt came to be, whatever became of it since */
     bool finishing;
     bool freeing; /* nobody hears any more how calls ended: what was taken over is still sent */
     atomic_bool woken;
@@ -154,6 +155,7 @@ static void conn_connected(struct conn *conn, enum framed_status st)
     struct framed_client *c = client_of(conn);
     if (st == FRAMED_OK) {
         c->state = CLIENT_OPEN;
+        c->connected = true;
         c->tell_connected = c->tell_writable;
         half_close_if_answered(c);
     } else {
@@ -422,7 +424,7 @@ static enum framed_status wait_connected(struct framed_client *c, struct patienc
         enum framed_status st = turn(c, left);
         if (st != FRAMED_OK) return st;
     }
-    return c->state == CLIENT_OPEN ? FRAMED_OK : c->ended;
+    return c->connected ? FRAMED_OK : c->ended;
 }
 
 /* Connects after pause_ms. */
@@ -434,7 +436,7 @@ static enum framed_status connect_after(struct framed_client *c, uint64_t pause_
         if (st != FRAMED_OK) return st;
     }
     struct patience p = wait_for(c, wait_ms);
-    c->finishing = c->end_reported = false;
+    c->connected = c->finishing = c->end_reported = false;
     told_writable(c);
     c->next_address = 0;
     c->error[0] = '\0';

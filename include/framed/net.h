@@ -220,9 +220,11 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_client_new(const struct fra
 
 /*
  * Resolves the name (which blocks as long as the system's resolver does) and connects, trying each address in turn.
- * FRAMED_OK: connected. With wait_ms 0 it only begins, FRAMED_MORE: a WRITABLE event tells that it is connected (until then
- * framed_client_start says FRAMED_FULL), an ENDED event without one before that it is not to be. FRAMED_TIMEOUT, FRAMED_REFUSED, FRAMED_NOT_FOUND, FRAMED_UNREACHABLE, FRAMED_DENIED, FRAMED_USAGE
- * (also: already connected, or calls of the last connection are still to be reported), FRAMED_UNSUPPORTED, FRAMED_NOMEM, FRAMED_LIMIT, FRAMED_OS.
+ * FRAMED_OK: connected; should that have ended again already, framed_client_next tells. With wait_ms 0 it only begins,
+ * FRAMED_MORE: a WRITABLE event tells that it is connected (until then framed_client_start says FRAMED_FULL), an ENDED event
+ * without one before that it is not to be. FRAMED_TIMEOUT, FRAMED_REFUSED, FRAMED_NOT_FOUND, FRAMED_UNREACHABLE, FRAMED_DENIED,
+ * FRAMED_USAGE (also: already connected, or calls of the last connection are still to be reported), FRAMED_UNSUPPORTED,
+ * FRAMED_NOMEM, FRAMED_LIMIT, FRAMED_OS.
  */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_client_connect(struct framed_client *client, const char *address,
                                                                     uint32_t wait_ms);

@@ -734,6 +734,28 @@ static void connection_that_ends_before_anybody_looked_is_told_first_as_connecte
     sim_stop();
 }
 
+static void connecting_succeeds_although_the_connection_has_ended_since(void **state)
+{
+    static const struct sim_script ends = {.cut = SIM_CUT_END};
+    struct rig rig;
+    struct framed_event event;
+    struct framed_client *client;
+    (void)state;
+    rig_start(&rig, 0);
+    rig_serve(&rig);
+    sim_run_ms(0);
+    sim_script(SIM_ACCEPTOR, &ends);
+    assert_int_equal(framed_client_new(NULL, &client), FRAMED_OK);
+    assert_int_equal(framed_client_connect(client, WHERE, 1000), FRAMED_OK);
+    assert_int_equal(framed_client_next(client, 0, &event), FRAMED_OK);
+    assert_int_equal(event.kind, FRAMED_EVENT_ENDED);
+    assert_int_equal(event.status, FRAMED_CLOSED);
+    assert_int_equal(framed_client_call(client, framed_bytes_str("x"), 1000, &event), FRAMED_CLOSED);
+    assert_int_equal(event.outcome, FRAMED_NOT_EXECUTED);
+    framed_client_free(client);
+    rig_stop(&rig);
+}
+
 static void call_begun_while_replies_are_ready_leaves_before_they_are_all_taken(void **state)
 {
     struct framed_event event;
@@ -1292,6 +1314,7 @@ int main(void)
         cmocka_unit_test(calls_begun_leave_without_a_turn_once_they_fill_a_send),
         cmocka_unit_test(calls_begun_leave_when_the_client_is_freed),
         cmocka_unit_test(connection_that_ends_before_anybody_looked_is_told_first_as_connected_then_as_ended),
+        cmocka_unit_test(connecting_succeeds_although_the_connection_has_ended_since),
         cmocka_unit_test(call_begun_while_replies_are_ready_leaves_before_they_are_all_taken),
         cmocka_unit_test(call_after_one_that_timed_out_leaves_at_once),
         cmocka_unit_test(send_that_was_full_is_told_when_there_is_room),

@@ -148,7 +148,7 @@ struct sim_script {
     const size_t *sends;  /* the most that each offer or send takes, the same way */
     size_t send_count;
     enum sim_cut cut;   /* of what this end sends */
-    uint64_t cut_after; /* bytes */
+    uint64_t cut_after; /* bytes; 0, of an acceptor: it is there when the connection is */
 };
 void sim_script(enum sim_side side, const struct sim_script *script); /* NULL: none again */
 

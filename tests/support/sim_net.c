@@ -223,6 +223,7 @@ void join_listener(struct end *e, struct end *listener, const struct place *to)
     while (*last) last = &(*last)->next_waiting;
     *last = far;
     happened();
+    if (far->script && far->script->cut != SIM_NO_CUT && far->script->cut_after == 0) execute_cut(far);
 }
 
 void close_listener(struct end *e)
