@@ -7,22 +7,21 @@ log=$build/check
 . tests/stages.sh
 sanitize='-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all'
 
-# Everything again with another compiler, every warning an error.
+# Another compiler, every warning an error.
 stage_clang() {
     tests/deps.sh clang=clang || return 1
-    make -j"$jobs" BUILD="$build/clang" CC=clang WERROR=1 all tests && make -j"$jobs" BUILD="$build/gcc" CC=gcc WERROR=1 all tests &&
-        BUILD=$build/clang tests/run.sh
+    make -j"$jobs" BUILD="$build/clang" CC=clang WERROR=1 all tests && RUN_ONLY=c BUILD=$build/clang tests/run.sh
 }
 
 stage_asan() {
-    make -j"$jobs" BUILD="$build/asan" CC=gcc CFLAGS="$sanitize -fsanitize=address,undefined" all tests &&
+    make -j"$jobs" BUILD="$build/asan" CC=gcc WERROR=1 CFLAGS="$sanitize -fsanitize=address,undefined" all tests &&
         BUILD=$build/asan ASAN_OPTIONS=detect_stack_use_after_return=1 RUN_WITHOUT="test_memory test_failing_calls" tests/run.sh # what they preload the sanitizers have, too
 }
 
 # Whole worlds in simulated time, from seeds that nobody has tried yet, with the sanitizers.
 stage_sim() {
     local first=$((RANDOM * 32768 + RANDOM + 1)) count=${SIM_SEEDS:-2500}
-    make -j"$jobs" BUILD="$build/asan" CC=gcc CFLAGS="$sanitize -fsanitize=address,undefined" "$build/asan/tests/sim" || return 1
+    make -j"$jobs" BUILD="$build/asan" CC=gcc WERROR=1 CFLAGS="$sanitize -fsanitize=address,undefined" "$build/asan/tests/sim" || return 1
     echo "again: make sim FIRST=$first SEEDS=$count"
     "$build/asan/tests/sim" "$first" "$count"
 }
@@ -36,9 +35,10 @@ stage_tsan() {
     RUN_ONLY=c BUILD=$build/tsan/some TSAN_OPTIONS=halt_on_error=1 tests/run.sh
 }
 
-# The tool once more, waiting with poll instead of epoll.
+# Whatever serves once more, waiting with poll instead of epoll.
 stage_poll() {
-    make -j"$jobs" BUILD="$build" all && FRAMED_SERVE_OPTIONS='--wait poll' RUN_ONLY=tool BUILD=$build tests/run.sh
+    make -j"$jobs" BUILD="$build" all && FRAMED_SERVE_OPTIONS='--wait poll' RUN_ONLY=tool BUILD=$build \
+        RUN_WITHOUT="test_completion test_docs test_inspect" tests/run.sh
 }
 
 stage_layers() {
@@ -131,9 +131,13 @@ stage_net() {
     make -j"$jobs" BUILD="$build" all && BUILD=$build tests/faults/net.sh --short
 }
 
-# Two at a time, since most of them use one core: the long ones first. What both need is built before.
-build_first all tests
-lane words windows fuzz lint linear count m32 musl &
-lane clang asan sim tsan poll peers layers format shells recall big_endian strace net conform
+# Two at a time, since most of them use one core: the long ones first. What several need is built before.
+build_first all tests "$build/tests/words"
+share() {
+    lane windows asan,sim words lint clang m32 tsan fuzz conform big_endian musl poll peers linear strace net count recall format \
+        shells layers
+}
+share &
+share
 wait
 verdict check

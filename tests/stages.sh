@@ -5,7 +5,7 @@
 jobs=$(nproc 2>/dev/null || echo 2)
 export MAKEFLAGS="${MAKEFLAGS:-} --no-print-directory"
 mkdir -p "$log"
-rm -f "$log"/*.verdict
+rm -rf "$log"/*.verdict "$log"/*.taken
 
 stage() {
     local name=$1 began=$SECONDS verdict=ok
@@ -19,9 +19,14 @@ stage() {
     fi
 }
 
-# Stages one after the other; several lanes with & and `wait` run at once.
+# Stages one after the other, of those that no other lane has begun: several lanes with the same stages, & and `wait` share
+# them. "a,b" is one after the other too, but in the same lane.
 lane() {
-    for name in "$@"; do stage "$name"; done
+    local together name
+    for together in "$@"; do
+        mkdir "$log/$together.taken" 2>/dev/null || continue
+        for name in ${together//,/ }; do stage "$name"; done
+    done
 }
 
 # What all stages need, built before they begin: make's targets.
