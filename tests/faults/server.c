@@ -2,7 +2,7 @@
  * server.c: a server for the rigs: the library's, with handlers that answer at once, from other threads, late, not at all, or
  * fail, as each request asks; it marks in the ledger what it executes.
  *
- *   server LEDGER ADDRESS [epoll|poll]
+ *   server LEDGER ADDRESS [epoll|poll [WORKERS]]
  *
  * SIGUSR2 drains it and starts another in the same process, whose memory must all have come back before; SIGTERM drains and
  * ends. Prints "listening on ADDRESS" once. Deadlines are short, so that they are met.
@@ -80,7 +80,7 @@ static void answer(struct framed_call *call, struct framed_bytes body, enum ledg
 
 static bool put_off(struct framed_call *call, enum ledger_what what)
 {
-    static uint64_t seed; /* the loop's thread only */
+    static _Thread_local uint64_t seed; /* each loop's */
     struct task *t = malloc(sizeof *t);
     if (t == NULL) return false;
     *t = (struct task){.what = what};
@@ -166,7 +166,8 @@ static void on_signal(int number)
     if (s != NULL) framed_server_drain(s);
 }
 
-static struct framed_server_config config_of(const char *way)
+/* Several workers spin too. */
+static struct framed_server_config config_of(const char *way, uint32_t workers)
 {
     struct framed_server_config c;
     framed_server_config_init(&c, sizeof c);
@@ -174,6 +175,8 @@ static struct framed_server_config config_of(const char *way)
     c.log = count_line;
     c.allocator = &counted;
     c.wait = strcmp(way, "poll") == 0 ? FRAMED_WAIT_POLL : FRAMED_WAIT_BEST;
+    c.workers = workers;
+    c.spin_us = workers > 1 ? 20 : 0;
     c.max_frame = 4u << 20;
     c.frame_ms = 1500;
     c.idle_ms = 3000;
@@ -256,12 +259,12 @@ static void serve_once(const struct framed_server_config *config, char address[1
 int main(int argc, char **argv)
 {
     if (argc < 3) {
-        fprintf(stderr, "server LEDGER ADDRESS [epoll|poll]\n");
+        fprintf(stderr, "server LEDGER ADDRESS [epoll|poll [WORKERS]]\n");
         return 2;
     }
     ledger = ledger_open(argv[1]);
     atomic_store(&ledger->allocated, 0); /* of one that was killed */
-    struct framed_server_config config = config_of(argc > 3 ? argv[3] : "epoll");
+    struct framed_server_config config = config_of(argc > 3 ? argv[3] : "epoll", argc > 4 ? (uint32_t)atoi(argv[4]) : 1);
     char address[160];
     (void)snprintf(address, sizeof address, "%s", argv[2]);
     struct sigaction act = {.sa_handler = on_signal};

@@ -1,9 +1,9 @@
 """Everything that can go wrong between clients and servers, all the time: soak.py SECONDS.
 
 Two worlds, each a server with clients of every kind (swarm.c), some of them behind a proxy that cuts, stalls, resets and
-spoils connections, and with peers that misbehave. One server waits with epoll and lives as long as the rig; the other waits
-with poll and is drained and replaced, in its process, every half a minute or so. Both run out of descriptors now and then. At times all are hushed: then no connection may be left, and what
-the server still holds is a sample.
+spoils connections, and with peers that misbehave. One server waits with epoll, has two workers and lives as long as the rig;
+the other waits with poll, has one, and is drained and replaced, in its process, every half a minute or so. Both run out of
+descriptors now and then. At times all are hushed: then no connection may be left, and what the server still holds is a sample.
 
 Bounds: no loss of any kind (ledger.h); as many descriptors in each quiet moment as in the first; after a warm-up (a sixth of
 the time) the memory of the server that lives, in quiet moments, does not grow: a line fitted to the samples rises by less than
@@ -26,10 +26,10 @@ CLIENTS_BEHIND = ["blocking:2", "pipelined:2", "foreign", "victims"]
 
 
 class World:
-    def __init__(self, name, way):
+    def __init__(self, name, way, workers):
         self.name = name
         self.ledger = rig.Ledger(name)
-        self.server, address = rig.listening(rig.program("server"), self.ledger.path, "127.0.0.1:0", way)
+        self.server, address = rig.listening(rig.program("server"), self.ledger.path, "127.0.0.1:0", way, str(workers))
         self.proxy, behind = rig.listening(rig.program("proxy"), self.ledger.path, "0", address.rsplit(":", 1)[1])
         self.fds = rig.descriptors(self.server.pid)
         self.fds_worst = self.fds
@@ -131,7 +131,7 @@ def end_world(world, bounds):
 def main():
     seconds = float(sys.argv[1])
     bounds = rig.Bounds("soak")
-    worlds = [World("lives", "epoll"), World("restarts", "poll")]
+    worlds = [World("lives", "epoll", 2), World("restarts", "poll", 1)]
     misadventures(worlds, bounds, seconds)
     warm = [[s for s in world.samples if s[0] > seconds / 6] for world in worlds]
     fits = [slope(warm[0], 1), slope(warm[0], 2), slope(warm[1], 1)]
