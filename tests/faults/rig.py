@@ -6,6 +6,8 @@ nothing is measured against a clock but that things end at all (PATIENCE_S).
 
 import atexit
 import os
+import random
+import re
 import resource
 import shutil
 import signal
@@ -20,6 +22,7 @@ import time
 BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
 FRAMED = os.path.join(BUILD, "framed")
 PATIENCE_S = 180
+RECEIVE = 64 << 10  # FRAMED_RECEIVE_SIZE: what one receive brings at most
 LENGTH = struct.Struct(">I")
 
 DIRECTORY = tempfile.mkdtemp(prefix="framed-faults-")
@@ -84,7 +87,9 @@ class Serve:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         wait_until(lambda: any("listening" in line for line in self.lines) or self.process.poll() is not None, "listening")
-        self.address = next(line.split()[3] for line in self.lines if "listening" in line)
+        self.address = next((line.split()[3] for line in self.lines if "listening" in line), None)
+        if self.address is None:
+            raise RuntimeError(f"serve does not listen: {self.lines}")
         self.port = int(self.address.rsplit(":", 1)[1])
 
     def _read(self):
@@ -95,6 +100,14 @@ class Serve:
         code = end(self.process, number)
         self._reader.join(PATIENCE_S)
         return code
+
+    def said(self, words):
+        return sum(words in line for line in self.lines)
+
+    def accounted(self):
+        """Connections of whose end there is a line, or that are among those left out."""
+        left_out = (re.fullmatch(r"framed: (\d+) log lines were left out", line) for line in self.lines)
+        return self.said(" closed: ") + sum(int(match.group(1)) for match in left_out if match)
 
 
 class Ledger:
@@ -131,13 +144,22 @@ def descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def waits(pid):
-    """How often its threads have gone to sleep of their own accord."""
-    total = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/status", encoding="ascii") as status:
-            total += next(int(line.split()[1]) for line in status if line.startswith("voluntary_ctxt_switches"))
-    return total
+def count_system_calls(pid, seconds, *names):
+    """How often its threads make each of these meanwhile, and how long that was (not shorter than it was)."""
+    path = os.path.join(DIRECTORY, f"counted-{pid}")
+    began = time.monotonic()
+    strace = start("strace", "-f", "-c", "-U", "calls,name", "-e", "trace=" + ",".join(names), "-o", path, "-p", pid,
+                   stderr=subprocess.PIPE)
+    if b"attached" not in strace.stderr.readline():
+        raise RuntimeError("strace does not attach")
+    time.sleep(seconds)
+    end(strace, signal.SIGINT)
+    strace.stderr.close()
+    passed = time.monotonic() - began
+    with open(path, encoding="ascii") as table:
+        rows = [line.split() for line in table]
+    counts = {row[1]: int(row[0]) for row in rows if len(row) == 2 and row[1] in names}
+    return {name: counts.get(name, 0) for name in names}, passed
 
 
 def limit_descriptors(pid, soft):
@@ -158,13 +180,105 @@ def frame(payload):
     return LENGTH.pack(len(payload)) + payload
 
 
-def dial(port, patience_s=PATIENCE_S):
-    return socket.create_connection(("127.0.0.1", port), patience_s)
+def dial(port, patience_s=PATIENCE_S, source="127.0.0.1"):
+    return socket.create_connection(("127.0.0.1", port), patience_s, (source, 0))
+
+
+def receive(sock, n):
+    data = b""
+    while len(data) < n:
+        piece = sock.recv(n - len(data))
+        if not piece:
+            raise EOFError(f"the end after {len(data)} of {n} bytes")
+        data += piece
+    return data
+
+
+def is_echoed(sock, payload):
+    """A call on a connection that stays."""
+    sock.sendall(frame(payload))
+    return receive(sock, 4 + len(payload)) == frame(payload)
 
 
 def reset(sock):
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
+
+
+# ---- clients ----
+
+
+def run_call(address, *options, data=b"", **more):
+    """`framed call` to its end: a CompletedProcess whose stderr is text."""
+    done = subprocess.run([FRAMED, "call", address, *options], input=data, capture_output=True, close_fds=False,
+                          timeout=PATIENCE_S, check=False, **more)
+    done.stderr = done.stderr.decode("utf-8", "replace")
+    return done
+
+
+class Good:
+    """Who wants nothing but replies, all the time: `framed call` again and again, and a connection that stays."""
+
+    def __init__(self, server, bounds, callers=2):
+        self.replies = 0
+        self.connections = 1
+        self._server = server
+        self._bounds = bounds
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._stays = dial(server.port)
+        self._threads = [threading.Thread(target=self._repeat, args=(talk,), daemon=True)
+                         for talk in [self._call] * callers + [self._talk]]
+        for thread in self._threads:
+            thread.start()
+
+    def _repeat(self, talk):
+        try:
+            while not self._over.is_set():
+                talk()
+                self._over.wait(0.1)  # others want the processors too
+        except (OSError, EOFError, subprocess.TimeoutExpired) as failure:
+            self._bounds.hold(False, f"a good client: {failure!r}")
+
+    def _call(self):
+        sizes = [random.choice((0, 1, 100, 4096, 70000)) for _ in range(50)]
+        data = b"".join(frame(os.urandom(n)) for n in sizes)
+        done = run_call(self._server.address, "--framed", "-o", "framed", "-t", f"{PATIENCE_S}s", data=data)
+        self._bounds.hold((done.returncode, done.stdout) == (0, data),
+                          f"a good client: exit {done.returncode}, {len(done.stdout)} of {len(data)} bytes, {done.stderr}")
+        with self._lock:
+            self.replies += len(sizes)
+            self.connections += 1
+
+    def _talk(self):
+        for _ in range(20):
+            self._bounds.hold(is_echoed(self._stays, os.urandom(random.randrange(5000))), "a good client: a wrong reply")
+        with self._lock:
+            self.replies += 20
+
+    def end(self):
+        self._over.set()
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+        self._stays.close()
+        self._bounds.hold(self.replies > 0, "the good clients had no reply at all")
+
+
+def serves_on(server, bounds, when):
+    done = run_call(server.address, "-m", "hello", "-m", "again", "-o", "text")
+    bounds.hold((done.returncode, done.stdout) == (0, b"hello\nagain\n"), f"{when}: exit {done.returncode}, {done.stderr}")
+
+
+def drains(server, bounds):
+    code = server.end()
+    bounds.hold(code == 0, f"the server ended with {code}: {server.lines[-3:]}")
+
+
+def has_descriptors(server, n, what):
+    try:
+        wait_until(lambda: descriptors(server.pid) == n, what)
+    except TimeoutError:
+        raise TimeoutError(f"{what}: {descriptors(server.pid)} descriptors, not {n}") from None
 
 
 # ---- the end ----
