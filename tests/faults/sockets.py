@@ -3,7 +3,7 @@
     sockets.py [--short] [RIG...]        a line for each rig, then "N passed, N failed"
 
 Checked are outcomes, counts and bytes of memory; never how long something took, but that it ends at all, and that no deadline
-came too early. The rigs are in crowds.py.
+came too early. The rigs are in crowds.py and ends.py.
 """
 
 import argparse
@@ -13,9 +13,10 @@ import sys
 import time
 
 import crowds
+import ends
 import rig
 
-RIGS = (crowds.no_descriptors, crowds.slowloris, crowds.never_read)
+RIGS = (crowds.no_descriptors, crowds.slowloris, crowds.never_read, ends.sigkill, ends.resets, ends.full_disk)
 
 
 def processor_s():
