@@ -34,6 +34,11 @@ stage_net() {
     BUILD=$build tests/faults/net.sh
 }
 
+# No descriptors, thousands that stall or never read, SIGKILL, resets at every byte, a full disk.
+stage_sockets() {
+    BUILD=$build tests/faults/sockets.sh
+}
+
 # Other machines, with all tests that can run there.
 stage_machines() {
     make -j"$jobs" BUILD="$build" test-32 && make -j"$jobs" BUILD="$build" test-musl && make -j"$jobs" BUILD="$build" test-big-endian
@@ -46,6 +51,6 @@ stage_soak() {
 
 build_first all faults
 lane soak &
-lane fuzz sim recall strace net machines
+lane fuzz sim recall strace net sockets machines
 wait
 verdict check-long
