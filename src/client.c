@@ -268,7 +268,7 @@ static enum framed_status read_config(const struct framed_client_config *given, 
     default_to(&c->keepalive_ms, 60000);
     default_to(&c->backoff_ms, 100);
     default_to(&c->backoff_max_ms, 10000);
-    return FRAMED_OK;
+    return c->congestion != NULL ? framed_os_congestion_check(c->congestion) : FRAMED_OK;
 }
 
 enum framed_status framed_client_new(const struct framed_client_config *config, struct framed_client **client)
@@ -357,6 +357,7 @@ static void begin_connection(struct framed_client *c)
     c->sent_before = atomic_load_explicit(&c->kind.bytes_out, memory_order_relaxed);
     uint32_t keepalive = c->config.keepalive_ms;
     framed_os_keepalive(&c->conn.sock, keepalive == FRAMED_NEVER ? 0 : keepalive, KEEPALIVE_GIVE_UP_MS);
+    if (c->config.congestion != NULL) framed_os_congestion(&c->conn.sock, c->config.congestion);
 }
 
 /* Tries the addresses that are left until one is under way. */

@@ -52,7 +52,7 @@ static enum framed_status read_config(const struct framed_server_config *given, 
     if (c->replies != FRAMED_REPLIES_ORDERED && c->replies != FRAMED_REPLIES_NONE) return FRAMED_USAGE;
     if (c->workers > WORKERS_MOST || c->spin_us > LOOP_SPIN_MOST_US) return FRAMED_USAGE;
     fill_defaults(c);
-    return FRAMED_OK;
+    return c->congestion != NULL ? framed_os_congestion_check(c->congestion) : FRAMED_OK;
 }
 
 /* ---- accepting ---- */
@@ -244,6 +244,7 @@ enum framed_status framed_server_listen(struct framed_server *srv, const char *a
     }
     uint32_t keepalive = srv->config.keepalive_ms;
     framed_os_keepalive(&l->sock, keepalive == FRAMED_NEVER ? 0 : keepalive, KEEPALIVE_GIVE_UP_MS);
+    if (srv->config.congestion != NULL) framed_os_congestion(&l->sock, srv->config.congestion);
     struct listener **end = &srv->listeners;
     while (*end != NULL) end = &(*end)->next;
     *end = l;

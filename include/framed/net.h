@@ -83,6 +83,7 @@ struct framed_server_config {
         workers; /* loops that serve, each on a thread of its own, the first on that of framed_server_run: 1; at most 1024 */
     uint32_t
         spin_us; /* before it sleeps, a busy loop looks for work so long: 0, not at all; 50 is a good value; at most 1,000,000 */
+    const char *congestion; /* TCP's congestion control, by name: the system's; borrowed until the server is freed */
 };
 
 /* Fills *config with zeros and its size. Always pass sizeof *config: it lets the struct grow. */
@@ -90,7 +91,7 @@ FRAMED_API void framed_server_config_init(struct framed_server_config *config, s
 
 /*
  * A server, not yet listening. The config is copied. FRAMED_USAGE: no handler, or a value out of range.
- * FRAMED_UNSUPPORTED: that way of waiting does not exist here. Also FRAMED_NOMEM, FRAMED_LIMIT, FRAMED_OS.
+ * FRAMED_UNSUPPORTED: that way of waiting, or that congestion control, does not exist here or is not permitted. Also FRAMED_NOMEM, FRAMED_LIMIT, FRAMED_OS.
  */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_server_new(const struct framed_server_config *config,
                                                                 struct framed_server **server);
@@ -209,12 +210,14 @@ struct framed_client_config {
     uint32_t backoff_ms;     /* framed_client_reconnect: first wait at most 100 ms ... */
     uint32_t backoff_max_ms; /* ... doubled each time up to 10 s */
     uint32_t spin_us;        /* as the server's: 0, not at all */
+    const char *congestion;  /* as the server's: the system's; borrowed until framed_client_free */
 };
 
 /* Fills *config with zeros and its size; pass sizeof *config. */
 FRAMED_API void framed_client_config_init(struct framed_client_config *config, size_t size);
 
-/* A client, not yet connected. config may be NULL for all defaults. FRAMED_USAGE, FRAMED_NOMEM, FRAMED_LIMIT, FRAMED_OS. */
+/* A client, not yet connected. config may be NULL for all defaults. FRAMED_UNSUPPORTED: as framed_server_new. FRAMED_USAGE,
+ * FRAMED_NOMEM, FRAMED_LIMIT, FRAMED_OS. */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_client_new(const struct framed_client_config *config,
                                                                 struct framed_client **client);
 

@@ -143,6 +143,13 @@ void framed_os_close(struct os_socket *s);
  * carries it over. Sockets that are not TCP ignore it. 0 switches it off. */
 void framed_os_keepalive(struct os_socket *s, uint32_t idle_ms, uint32_t give_up_ms);
 
+/* TCP's congestion control by name: is there one, and may we have it? FRAMED_OK, FRAMED_UNSUPPORTED, FRAMED_LIMIT, FRAMED_OS. */
+enum framed_status framed_os_congestion_check(const char *name);
+
+/* The socket has it from now on, and what a listener accepts. Sockets that are not TCP ignore it, and so is a name that the check
+ * has refused. */
+void framed_os_congestion(struct os_socket *s, const char *name);
+
 /* Kernel buffer sizes, for tests: 0 leaves one as it is. */
 void framed_os_buffers(struct os_socket *s, uint32_t send_bytes, uint32_t receive_bytes);
 

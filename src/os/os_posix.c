@@ -572,6 +572,39 @@ void framed_os_keepalive(struct os_socket *s, uint32_t idle_ms, uint32_t give_up
 #endif
 }
 
+#ifdef TCP_CONGESTION
+static bool set_congestion(int fd, const char *name)
+{
+    return setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) == 0;
+}
+
+enum framed_status framed_os_congestion_check(const char *name)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return framed_os_classify(errno);
+    enum framed_status st = set_congestion(fd, name) ? FRAMED_OK : FRAMED_UNSUPPORTED;
+    (void)close(fd);
+    return st;
+}
+
+void framed_os_congestion(struct os_socket *s, const char *name)
+{
+    (void)set_congestion(fd_of(s), name);
+}
+#else
+enum framed_status framed_os_congestion_check(const char *name)
+{
+    (void)name;
+    return FRAMED_UNSUPPORTED;
+}
+
+void framed_os_congestion(struct os_socket *s, const char *name)
+{
+    (void)s;
+    (void)name;
+}
+#endif
+
 void framed_os_buffers(struct os_socket *s, uint32_t send_bytes, uint32_t receive_bytes)
 {
     if (send_bytes != 0) set_int(fd_of(s), SOL_SOCKET, SO_SNDBUF, (int)send_bytes);

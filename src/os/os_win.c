@@ -382,6 +382,19 @@ void framed_os_keepalive(struct os_socket *s, uint32_t idle_ms, uint32_t give_up
     set_keepalive(socket_of(s), idle_ms, give_up_ms);
 }
 
+/* Windows chooses it for the whole system. */
+enum framed_status framed_os_congestion_check(const char *name)
+{
+    (void)name;
+    return FRAMED_UNSUPPORTED;
+}
+
+void framed_os_congestion(struct os_socket *s, const char *name)
+{
+    (void)s;
+    (void)name;
+}
+
 void framed_os_buffers(struct os_socket *s, uint32_t send_bytes, uint32_t receive_bytes)
 {
     if (send_bytes > 0) framed_os_set_option(socket_of(s), SOL_SOCKET, SO_SNDBUF, (int)send_bytes);

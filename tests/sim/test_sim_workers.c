@@ -1,5 +1,6 @@
 /*
- * test_sim_workers.c: a server with several loops, and loops that spin, in simulated time: what depends on who comes first.
+ * test_sim_workers.c: a server with several loops, loops that spin, and what else is set for all loops and sockets, in simulated
+ * time: what depends on who comes first.
  * Must not know anything private but loop.h.
  * Invariants: many seeds stand for many orders; each world ends with nothing left (sim_stop).
  */
@@ -316,6 +317,31 @@ static void client_and_server_that_spin_understand_each_other(void **state)
     rig_stop(&rig);
 }
 
+static void sockets_have_the_congestion_control_of_the_configuration(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct framed_client *client;
+    struct framed_client_config config;
+    rig_start(&rig, 0);
+    rig.config.congestion = "cubix";
+    assert_int_equal(framed_server_new(&rig.config, &rig.server), FRAMED_UNSUPPORTED);
+    rig.config.congestion = "reno";
+    rig_serve(&rig);
+    assert_string_equal(sim_congestion(connected()), "reno");
+
+    struct sim_acceptor *listener = sim_listen("127.0.0.1:4465");
+    framed_client_config_init(&config, sizeof config);
+    config.congestion = "cubix";
+    assert_int_equal(framed_client_new(&config, &client), FRAMED_UNSUPPORTED);
+    config.congestion = "reno";
+    assert_int_equal(framed_client_new(&config, &client), FRAMED_OK);
+    assert_int_equal(framed_client_connect(client, "127.0.0.1:4465", 1000), FRAMED_OK);
+    assert_string_equal(sim_congestion(sim_accept(listener)), "reno");
+    framed_client_free(client);
+    rig_stop(&rig);
+}
+
 static void too_long_a_spin_is_refused(void **state)
 {
     (void)state;
@@ -351,6 +377,7 @@ int main(void)
         cmocka_unit_test(vain_spin_makes_no_wait_longer),
         cmocka_unit_test(client_and_server_that_spin_understand_each_other),
         cmocka_unit_test(too_long_a_spin_is_refused),
+        cmocka_unit_test(sockets_have_the_congestion_control_of_the_configuration),
     };
     return cmocka_run_group_tests_name("workers and spinning", tests, NULL, NULL);
 }

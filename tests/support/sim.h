@@ -190,6 +190,9 @@ intptr_t sim_fd_connected(struct sim_peer **peer);
 /* What framed_os_keepalive said last for an accepted or connected socket: false when it never did. */
 bool sim_keepalive(struct sim_peer *peer, uint32_t *idle_ms, uint32_t *give_up_ms);
 
+/* The congestion control it was given; NULL: none. */
+const char *sim_congestion(struct sim_peer *peer);
+
 /* ---- raw peers: the test as client or server ---- */
 
 enum sim_peer_state { SIM_OPEN, SIM_ENDED, SIM_RESET };

@@ -216,6 +216,7 @@ void join_listener(struct end *e, struct end *listener, const struct place *to)
     far->idle_ms = listener->idle_ms;
     far->give_up_ms = listener->give_up_ms;
     far->keepalive_said = listener->keepalive_said;
+    far->congestion = listener->congestion;
     e->to_self = far->to_self = world.to_self;
     give_delay(far);
     APPEND(world.live, e);

@@ -234,3 +234,8 @@ bool sim_keepalive(struct sim_peer *peer, uint32_t *idle_ms, uint32_t *give_up_m
     *give_up_ms = e->give_up_ms;
     return e->keepalive_said;
 }
+
+const char *sim_congestion(struct sim_peer *peer)
+{
+    return peer->end->other->congestion;
+}

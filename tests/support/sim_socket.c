@@ -482,6 +482,17 @@ void framed_os_keepalive(struct os_socket *s, uint32_t idle_ms, uint32_t give_up
     e->keepalive_said = true;
 }
 
+/* There is "reno" alone, which changes nothing. */
+enum framed_status framed_os_congestion_check(const char *name)
+{
+    return strcmp(name, "reno") == 0 ? FRAMED_OK : FRAMED_UNSUPPORTED;
+}
+
+void framed_os_congestion(struct os_socket *s, const char *name)
+{
+    open_end(s)->congestion = name;
+}
+
 void framed_os_buffers(struct os_socket *s, uint32_t send_bytes, uint32_t receive_bytes)
 {
     struct end *e = open_end(s);

@@ -102,6 +102,7 @@ struct end {
     bool closed;
     bool to_self;
     bool keepalive_said;
+    const char *congestion;
 };
 
 struct sim_peer {

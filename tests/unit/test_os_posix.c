@@ -265,6 +265,34 @@ static void unix_sockets_connect_and_leave_no_path(void **state)
     end_both(p, &a, &b);
 }
 
+#ifdef TCP_CONGESTION
+static void accepted_and_connected_sockets_have_the_congestion_control_they_were_given(void **state)
+{
+    (void)state;
+    struct os_poller *p = poller_new();
+    struct end l, a, b;
+    struct os_address bound;
+    assert_int_equal(framed_os_congestion_check("reno"), FRAMED_OK); /* every Linux has it */
+    assert_int_equal(framed_os_congestion_check("no such"), FRAMED_UNSUPPORTED);
+    assert_int_equal(framed_os_congestion_check(""), FRAMED_UNSUPPORTED);
+    listen_any(p, &l, &bound);
+    framed_os_congestion(&l.s, "reno");
+    framed_os_congestion(&l.s, "no such"); /* which changes nothing */
+    dial(p, &a, &bound);
+    framed_os_congestion(&a.s, "reno");
+    take(p, &l, &b);
+    until(p, &a.connected, 1);
+    for (int i = 0; i < 2; i++) {
+        char name[16] = "";
+        socklen_t len = sizeof name;
+        assert_int_equal(getsockopt((int)(i == 0 ? a.s.handle : b.s.handle), IPPROTO_TCP, TCP_CONGESTION, name, &len), 0);
+        assert_string_equal(name, "reno");
+    }
+    finish_end(p, &l);
+    end_both(p, &a, &b);
+}
+#endif
+
 /* A refused connect may be known at once, where there is no socket, or be told. */
 static enum framed_status dial_status(struct os_poller *p, const struct os_address *to)
 {
@@ -502,6 +530,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(every_descriptor_is_closed_on_exec_and_closed_at_the_end),
     cmocka_unit_test(accept_without_descriptors_is_a_limit_and_works_again_afterwards),
     cmocka_unit_test(accepted_connections_inherit_keepalive_and_send_at_once),
+#ifdef TCP_CONGESTION
+    cmocka_unit_test(accepted_and_connected_sockets_have_the_congestion_control_they_were_given),
+#endif
     cmocka_unit_test(unix_sockets_connect_and_leave_no_path),
     cmocka_unit_test(a_unix_path_is_replaced_only_when_nobody_listens_there),
     cmocka_unit_test(a_unix_path_whose_server_is_too_busy_to_tell_is_in_use),
