@@ -170,6 +170,9 @@ $(BUILD)/tests/test_%$(EXE): $(BUILD)/obj/tests/unit/test_%.o $(call obj,$(SUPPO
 	@mkdir -p $(@D)
 	$(call SAY,LD )$(LINK) -o $@ $^ $(CMOCKA) $(LIBS)
 
+# Counts what is copied.
+$(BUILD)/tests/test_net_copies: private LDFLAGS += -Wl,--wrap=memcpy,--wrap=memmove
+
 $(BUILD)/tests/words: $(BUILD)/obj/tests/unit/words.o $(call obj,$(PROTO))
 	@mkdir -p $(@D)
 	$(call SAY,LD )$(LINK) -o $@ $^
