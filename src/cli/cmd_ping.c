@@ -322,7 +322,7 @@ static void print_times(struct ping *p)
     char least[40], mean[40], p50[40], p90[40], p99[40], most[40];
     const struct cli_histogram *h = &p->times;
     print(p, "min %s  mean %s  p50 %s  p90 %s  p99 %s  max %s\n", time_text(h->least, least, sizeof least),
-          time_text(h->mean, mean, sizeof mean), permille_text(h, 500, p50, sizeof p50),
+          time_text(framed_histogram_mean(h), mean, sizeof mean), permille_text(h, 500, p50, sizeof p50),
           permille_text(h, 900, p90, sizeof p90), permille_text(h, 990, p99, sizeof p99),
           time_text(h->most, most, sizeof most));
 }
@@ -384,7 +384,7 @@ static void print_json(struct ping *p)
     framed_output_text(&p->out, p->ended ? framed_status_name(p->end) : "OK");
     framed_output_text(&p->out, "\"");
     put_time(p, "min_ns", h->count > 0, h->least);
-    put_time(p, "mean_ns", h->count > 0, h->mean);
+    put_time(p, "mean_ns", h->count > 0, framed_histogram_mean(h));
     put_permille(p, "p50_ns", 500);
     put_permille(p, "p90_ns", 900);
     put_permille(p, "p99_ns", 990);
