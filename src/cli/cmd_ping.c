@@ -106,19 +106,6 @@ print(struct ping *p, const char *format, ...)
     framed_output_text(&p->out, text);
 }
 
-/* "41 us", "1.24 ms", "2.50 s". */
-static const char *time_text(uint64_t ns, char *text, size_t room)
-{
-    if (ns < UINT64_C(1000) * 1000) { /* cut, not rounded: 999.9 us are no 1000 us */
-        snprintf(text, room, "%" PRIu64 " us", ns / 1000);
-        return text;
-    }
-    bool ms = ns < 1000 * UINT64_C(1000000);
-    uint64_t hundredths = ns / (ms ? 10000 : 10000000);
-    snprintf(text, room, "%" PRIu64 ".%02u %s", hundredths / 100, (unsigned)(hundredths % 100), ms ? "ms" : "s");
-    return text;
-}
-
 static void print_lost(struct ping *p, uint64_t seq, const char *what, const char *why)
 {
     if (!p->json) print(p, "%s %.120s: seq %" PRIu64 "  %s\n", what, p->address, seq, why);
@@ -206,7 +193,7 @@ static void on_reply(struct ping *p, const struct framed_event *event)
     next_may_go(p, now);
     if (!p->json)
         print(p, "reply from %.120s: seq %" PRIu64 "  %" PRIu64 " B  %s\n", p->address, flight.seq,
-              (uint64_t)event->payload.len, time_text(ns, text, sizeof text));
+              (uint64_t)event->payload.len, framed_time_text(ns, text, sizeof text));
 }
 
 static void on_event(struct ping *p, const struct framed_event *event)
@@ -314,17 +301,17 @@ static enum framed_status wait_for_something(struct ping *p, bool at_once)
 static const char *permille_text(const struct cli_histogram *h, unsigned permille, char *text, size_t room)
 {
     uint64_t ns;
-    return framed_histogram_at(h, permille, &ns) ? time_text(ns, text, room) : "-";
+    return framed_histogram_at(h, permille, &ns) ? framed_time_text(ns, text, room) : "-";
 }
 
 static void print_times(struct ping *p)
 {
     char least[40], mean[40], p50[40], p90[40], p99[40], most[40];
     const struct cli_histogram *h = &p->times;
-    print(p, "min %s  mean %s  p50 %s  p90 %s  p99 %s  max %s\n", time_text(h->least, least, sizeof least),
-          time_text(framed_histogram_mean(h), mean, sizeof mean), permille_text(h, 500, p50, sizeof p50),
+    print(p, "min %s  mean %s  p50 %s  p90 %s  p99 %s  max %s\n", framed_time_text(h->least, least, sizeof least),
+          framed_time_text(framed_histogram_mean(h), mean, sizeof mean), permille_text(h, 500, p50, sizeof p50),
           permille_text(h, 900, p90, sizeof p90), permille_text(h, 990, p99, sizeof p99),
-          time_text(h->most, most, sizeof most));
+          framed_time_text(h->most, most, sizeof most));
 }
 
 static void print_summary(struct ping *p)

@@ -14,7 +14,8 @@ enum cli_exit {
     CLI_TIMED_OUT = 4,
     CLI_PROTOCOL = 5,
     CLI_LOCAL = 6, /* a file, or a resource of this machine */
-    CLI_NOT_BUILT = 7
+    CLI_NOT_BUILT = 7,
+    CLI_CROSSED = 99 /* a --fail-if limit */
 };
 
 /* The exit code for a connection, or a server, that ended so. */
@@ -29,6 +30,7 @@ int framed_command_call(const struct cli_options *options);
 int framed_command_inspect(const struct cli_options *options);
 int framed_command_tap(const struct cli_options *options); /* inspect --tap */
 int framed_command_ping(const struct cli_options *options);
+int framed_command_bench(const struct cli_options *options);
 int framed_command_completion(const struct cli_options *options);
 
 /* Says why an address gave FRAMED_USAGE; fd:N must be a socket that is `state` ("connected", "listening"). */

@@ -19,7 +19,7 @@ _Noreturn void framed_host_quit(int code);
 
 /* ---- standard streams ---- */
 
-enum host_stream { HOST_INPUT, HOST_OUTPUT };
+enum host_stream { HOST_INPUT, HOST_OUTPUT, HOST_ERROR };
 
 bool framed_host_is_terminal(enum host_stream stream);
 

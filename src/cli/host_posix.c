@@ -124,7 +124,8 @@ _Noreturn void framed_host_quit(int code)
 
 bool framed_host_is_terminal(enum host_stream stream)
 {
-    return isatty(stream == HOST_INPUT ? STDIN_FILENO : STDOUT_FILENO) == 1;
+    static const int fds[] = {[HOST_INPUT] = STDIN_FILENO, [HOST_OUTPUT] = STDOUT_FILENO, [HOST_ERROR] = STDERR_FILENO};
+    return isatty(fds[stream]) == 1;
 }
 
 enum framed_status framed_host_read(uint8_t *at, size_t room, size_t *n)

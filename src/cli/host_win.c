@@ -111,8 +111,10 @@ HANDLE framed_host_standard(DWORD which)
 
 bool framed_host_is_terminal(enum host_stream stream)
 {
+    static const DWORD streams[] = {
+        [HOST_INPUT] = STD_INPUT_HANDLE, [HOST_OUTPUT] = STD_OUTPUT_HANDLE, [HOST_ERROR] = STD_ERROR_HANDLE};
     DWORD mode;
-    return GetConsoleMode(framed_host_standard(stream == HOST_INPUT ? STD_INPUT_HANDLE : STD_OUTPUT_HANDLE), &mode) != 0;
+    return GetConsoleMode(framed_host_standard(streams[stream]), &mode) != 0;
 }
 
 enum framed_status framed_host_read_handle(HANDLE handle, uint8_t *at, size_t room, size_t *n)

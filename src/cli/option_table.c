@@ -6,12 +6,13 @@
 #include "options.h"
 #include <framed/frame.h>
 
-enum { GROUP_NONE, GROUP_ACTION, GROUP_INPUT, GROUP_REPLIES };
+enum { GROUP_NONE, GROUP_ACTION, GROUP_INPUT, GROUP_REPLIES, GROUP_LENGTH };
 
 #define SERVE           (1u << CLI_SERVE)
 #define CALL            (1u << CLI_CALL)
 #define INSPECT         (1u << CLI_INSPECT)
 #define PING            (1u << CLI_PING)
+#define BENCH           (1u << CLI_BENCH)
 #define COMPLETION      (1u << CLI_COMPLETION)
 #define VERSION         (1u << CLI_VERSION)
 #define LONGEST_MS      UINT64_C(3600000000) /* 1000 h: fits 32 bits and leaves FRAMED_NEVER free */
@@ -206,7 +207,7 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
                      .name = "timeout",
                      .value = "D",
                      .kind = CLI_DURATION,
-                     .commands = CALL | PING,
+                     .commands = CALL | PING | BENCH,
                      SPAN(1, LONGEST_MS),
                      .never = true,
                      .fallback = "30s",
@@ -272,16 +273,113 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
                       SPAN(0, LONGEST_MS),
                       .fallback = "1s",
                       .help = "from one message to the next; 0 sends the next as soon as the reply is there"},
+    [OPT_SELF] = {.id = OPT_SELF,
+                  .name = "self",
+                  .kind = CLI_FLAG,
+                  .commands = BENCH,
+                  .help = "load an echo server of its own, a thread of this process, on loopback"},
+    [OPT_CONNECTIONS] = {.id = OPT_CONNECTIONS,
+                         .letter = 'c',
+                         .name = "connections",
+                         .value = "CONNS",
+                         .kind = CLI_COUNT,
+                         .commands = BENCH,
+                         SPAN(1, 100000),
+                         .fallback = "1",
+                         .help = "connections, all open from the start"},
+    [OPT_THREADS] = {.id = OPT_THREADS,
+                     .letter = 'T',
+                     .name = "threads",
+                     .value = "THREADS",
+                     .kind = CLI_COUNT,
+                     .commands = BENCH,
+                     SPAN(1, 256),
+                     .fallback = "1",
+                     .help = "threads, each with its share of the connections"},
+    [OPT_DURATION] = {.id = OPT_DURATION,
+                      .letter = 'd',
+                      .name = "duration",
+                      .value = "DUR",
+                      .kind = CLI_DURATION,
+                      .commands = BENCH,
+                      .group = GROUP_LENGTH,
+                      SPAN(1, LONGEST_MS),
+                      .fallback = "10s",
+                      .help = "for how long requests are made, behind the warm-up; then what is under way is waited for"},
+    [OPT_NUMBER] = {.id = OPT_NUMBER,
+                    .letter = 'n',
+                    .name = "number",
+                    .value = "COUNT",
+                    .kind = CLI_COUNT,
+                    .commands = BENCH,
+                    .group = GROUP_LENGTH,
+                    SPAN(1, 1000000000000),
+                    .help = "so many requests, behind the warm-up, instead of a duration"},
+    [OPT_RATE] = {.id = OPT_RATE,
+                  .letter = 'R',
+                  .name = "rate",
+                  .value = "RATE",
+                  .kind = CLI_RATE,
+                  .commands = BENCH,
+                  SPAN(1, 100000000),
+                  .help = "open loop: so many requests a second in all, each sent when it is due and timed from then; "
+                          "without it, closed loop: the next goes when a reply has come"},
+    [OPT_DEPTH] = {.id = OPT_DEPTH,
+                   .name = "pipeline",
+                   .value = "DEPTH",
+                   .kind = CLI_COUNT,
+                   .commands = BENCH,
+                   SPAN(1, 1000000),
+                   .help = "requests under way per connection (default 1; with -R 1024)"},
+    [OPT_BODY] = {.id = OPT_BODY,
+                  .name = "size",
+                  .value = "SIZE",
+                  .kind = CLI_TEXT,
+                  .commands = BENCH,
+                  .fallback = "64",
+                  .help = "payloads of this size; MIN-MAX: of sizes between two; @FILE: the bytes of FILE, each time"},
+    [OPT_WARMUP] = {.id = OPT_WARMUP,
+                    .name = "warmup",
+                    .value = "D",
+                    .kind = CLI_DURATION,
+                    .commands = BENCH,
+                    SPAN(0, LONGEST_MS),
+                    .fallback = "0s",
+                    .help = "at first, so long, replies are not counted; what fails is"},
+    [OPT_VERIFY] = {.id = OPT_VERIFY,
+                    .name = "verify",
+                    .kind = CLI_FLAG,
+                    .commands = BENCH,
+                    .help = "compare each reply with its request; without it any reply will do"},
+    [OPT_HDR] = {.id = OPT_HDR,
+                 .name = "hdr",
+                 .value = "FILE",
+                 .kind = CLI_TEXT,
+                 .commands = BENCH,
+                 .help = "write the times as percentiles into FILE, as HdrHistogram's plotters read them"},
+    [OPT_BASELINE] = {.id = OPT_BASELINE,
+                      .name = "baseline",
+                      .value = "FILE",
+                      .kind = CLI_TEXT,
+                      .commands = BENCH,
+                      .help = "show beside it the figures of an earlier run: FILE is what --json printed"},
+    [OPT_FAIL_IF] = {.id = OPT_FAIL_IF,
+                     .name = "fail-if",
+                     .value = "EXPR",
+                     .kind = CLI_TEXT,
+                     .commands = BENCH,
+                     .help = "exit with 99 if EXPR holds, like p99>5ms, p99.9>=20ms, mean>1ms, rate<10k, failed>0, "
+                             "failed>0.1%, late>1%; may be repeated"},
     [OPT_JSON] = {.id = OPT_JSON,
                   .name = "json",
                   .kind = CLI_FLAG,
-                  .commands = INSPECT | PING,
+                  .commands = INSPECT | PING | BENCH,
                   .help = "objects, one a line, instead of text"},
     [OPT_MAX_FRAME] = {.id = OPT_MAX_FRAME,
                        .name = "max-frame",
                        .value = "SIZE",
                        .kind = CLI_SIZE,
-                       .commands = SERVE | CALL | INSPECT | PING,
+                       .commands = SERVE | CALL | INSPECT | PING | BENCH,
                        SPAN(1, FRAMED_FRAME_MOST),
                        .fallback = "16MiB",
                        .help = "longest frame allowed: accepted, sent or, by inspect, taken for one"},
@@ -289,7 +387,7 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
                   .letter = 'h',
                   .name = "help",
                   .kind = CLI_FLAG,
-                  .commands = SERVE | CALL | INSPECT | PING | COMPLETION | VERSION,
+                  .commands = SERVE | CALL | INSPECT | PING | BENCH | COMPLETION | VERSION,
                   .help = "print this"},
 };
 
@@ -354,6 +452,25 @@ const struct cli_command framed_command_table[CLI_COMMANDS] = {
                            "percentile that fewer than ten replies passed. With --json the summary is all.\n"
                            "It exits with 0 if every message was answered, 1 if not all were or the peer\n"
                            "went away, 4 if no reply came in time, 5 if what came was no frame."},
+    [CLI_BENCH] = {.id = CLI_BENCH,
+                   .name = "bench",
+                   .summary = "load a server, say how many replies came and how long they took",
+                   .synopsis = "[ADDR | --self] [options]",
+                   .max_operands = 1,
+                   .examples = "framed bench --self                          a first look, nothing needed\n"
+                               "framed bench -c 64 --pipeline 16 -d 30s      as fast as 127.0.0.1:4464 can\n"
+                               "framed bench HOST:7000 -c 50 -R 10k/s        what users of that rate would see\n"
+                               "framed bench -n 1M --size 1KiB --verify      a million, each reply compared\n"
+                               "framed bench --json > before                 and, after a change:\n"
+                               "framed bench --baseline before               both beside each other\n"
+                               "framed bench -R 1k --fail-if 'p99>5ms'       exits with 99 in a CI run",
+                   .notes = "ADDR is HOST:PORT, [V6]:PORT, unix:PATH or fd:N (one connected socket). With\n"
+                            "-R each reply is timed from when its request was due; without it a server that\n"
+                            "stops is asked less, and looks better than its users see. \"-\" is a percentile\n"
+                            "that fewer than ten replies passed. Failures are counted by kind; a connection\n"
+                            "that ends is replaced. SIGINT and SIGTERM end it, with the report so far. It\n"
+                            "exits with 0 if every request was answered, 5 if something came that was no\n"
+                            "frame or no answer, 1 if anything else failed, 3 if nobody could be reached."},
     [CLI_COMPLETION] = {.id = CLI_COMPLETION,
                         .name = "completion",
                         .summary = "print the completion script of a shell",

@@ -10,11 +10,13 @@
 #define ALLOWED_SIZE   "sizes are like 4096, 64KiB, 16MiB, 1GiB (1024s) or 64kB, 16MB, 1GB (1000s)"
 #define ALLOWED_COUNT  "counts are like 64, 10k, 1M"
 #define ALLOWED_PERIOD "durations are like 250ms, 10s, 5m, 1h (a bare number is seconds)"
+#define ALLOWED_RATE   "rates are like 500, 10k/s, 1M/s"
 #define ALLOWED_BRIEF  "short durations are like 50us, 1ms (a bare number is seconds)"
 
 static const char exit_codes[] = "Exit codes: 0 success; 1 some requests failed; 2 usage; 3 cannot resolve,\n"
                                  "connect or bind; 4 timeout; 5 protocol; 6 local file or resource; 7 not built\n"
-                                 "in; 128+N ended by signal N (a drained serve exits with 0).\n";
+                                 "in; 99 a --fail-if limit crossed; 128+N ended by signal N (a drained serve exits\n"
+                                 "with 0).\n";
 
 const struct cli_command *framed_command_find(const char *name)
 {
@@ -118,6 +120,10 @@ static const struct unit count_units[] = {{"", 1}, {"k", 1000}, {"M", 1000000}, 
 static const struct unit duration_units[] = {{"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {NULL, 0}};
 static const struct unit brief_units[] = {{"", 1000000}, {"us", 1}, {"ms", 1000}, {"s", 1000000}, {NULL, 0}};
 
+static const struct unit rate_units[] = {{"", 1},        {"/s", 1},        {"k", 1000}, {"k/s", 1000},
+                                         {"M", 1000000}, {"M/s", 1000000}, {NULL, 0}};
+static const struct unit share_units[] = {{"%", 10000}, {NULL, 0}};
+
 static bool is_digit(char c)
 {
     return c >= '0' && c <= '9';
@@ -152,6 +158,23 @@ static enum number_status read_number(const char *text, const struct unit *unit,
     return NUMBER_OK;
 }
 
+static const struct unit *units_of(enum cli_option_kind kind)
+{
+    switch (kind) {
+    case CLI_SIZE: return size_units;
+    case CLI_COUNT: return count_units;
+    case CLI_BRIEF: return brief_units;
+    case CLI_RATE: return rate_units;
+    case CLI_SHARE: return share_units;
+    default: return duration_units;
+    }
+}
+
+bool framed_number_read(enum cli_option_kind kind, const char *text, uint64_t *number)
+{
+    return read_number(text, units_of(kind), number) == NUMBER_OK;
+}
+
 bool framed_choice_find(const char *choices, const char *text, uint64_t *number)
 {
     size_t len = strlen(text);
@@ -184,6 +207,7 @@ static void allowed(const struct cli_option *option, char *text, size_t room)
     switch (option->kind) {
     case CLI_SIZE: snprintf(text, room, "%" PRIu64 " to %" PRIu64 " bytes", least, most); break;
     case CLI_COUNT: snprintf(text, room, "%" PRIu64 " to %" PRIu64, least, most); break;
+    case CLI_RATE: snprintf(text, room, "%" PRIu64 " to %" PRIu64 " a second", least, most); break;
     case CLI_DURATION:
         snprintf(text, room, "%" PRIu64 "ms to %" PRIu64 "h%s", least, most / 3600000, option->never ? ", or never" : "");
         break;
@@ -198,17 +222,8 @@ static const char *form_of(enum cli_option_kind kind)
     case CLI_SIZE: return ALLOWED_SIZE;
     case CLI_COUNT: return ALLOWED_COUNT;
     case CLI_BRIEF: return ALLOWED_BRIEF;
+    case CLI_RATE: return ALLOWED_RATE;
     default: return ALLOWED_PERIOD;
-    }
-}
-
-static const struct unit *units_of(enum cli_option_kind kind)
-{
-    switch (kind) {
-    case CLI_SIZE: return size_units;
-    case CLI_COUNT: return count_units;
-    case CLI_BRIEF: return brief_units;
-    default: return duration_units;
     }
 }
 
@@ -511,4 +526,16 @@ void framed_duration_text(uint64_t ms, char *text, size_t room)
         snprintf(text, room, "%" PRIu64 " s", ms / 1000);
     else
         snprintf(text, room, "%" PRIu64 " ms", ms);
+}
+
+const char *framed_time_text(uint64_t ns, char *text, size_t room)
+{
+    if (ns < UINT64_C(1000) * 1000) { /* cut, not rounded: 999.9 us are no 1000 us */
+        snprintf(text, room, "%" PRIu64 " us", ns / 1000);
+        return text;
+    }
+    bool ms = ns < 1000 * UINT64_C(1000000);
+    uint64_t hundredths = ns / (ms ? 10000 : 10000000);
+    snprintf(text, room, "%" PRIu64 ".%02u %s", hundredths / 100, (unsigned)(hundredths % 100), ms ? "ms" : "s");
+    return text;
 }

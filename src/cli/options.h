@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-enum cli_command_id { CLI_SERVE, CLI_CALL, CLI_INSPECT, CLI_PING, CLI_COMPLETION, CLI_VERSION, CLI_COMMANDS };
+enum cli_command_id { CLI_SERVE, CLI_CALL, CLI_INSPECT, CLI_PING, CLI_BENCH, CLI_COMPLETION, CLI_VERSION, CLI_COMMANDS };
 
 enum cli_option_id {
     /* serve */
@@ -50,6 +50,20 @@ enum cli_option_id {
     /* ping */
     OPT_COUNT,
     OPT_INTERVAL,
+    /* bench */
+    OPT_SELF,
+    OPT_CONNECTIONS,
+    OPT_THREADS,
+    OPT_DURATION,
+    OPT_NUMBER,
+    OPT_RATE,
+    OPT_DEPTH,
+    OPT_BODY,
+    OPT_WARMUP,
+    OPT_VERIFY,
+    OPT_HDR,
+    OPT_BASELINE,
+    OPT_FAIL_IF,
     /* several */
     OPT_JSON,
     OPT_MAX_FRAME,
@@ -65,6 +79,8 @@ enum cli_option_kind {
     CLI_COUNT,    /* 64, 10k */
     CLI_DURATION, /* milliseconds: 250ms, 10s; a bare number is seconds */
     CLI_BRIEF,    /* microseconds: 50us, 1ms; a bare number is seconds */
+    CLI_RATE,     /* a second: 500, 10k/s */
+    CLI_SHARE,    /* millionths: 0.1% */
     CLI_CHOICE    /* one of `choices`; the number is its place among them */
 };
 
@@ -103,7 +119,7 @@ extern const struct cli_command framed_command_table[CLI_COMMANDS];
 struct cli_value {
     bool given;       /* by the user; else the default, if there is one */
     const char *text; /* as typed */
-    uint64_t number;  /* SIZE, COUNT, DURATION, BRIEF, CHOICE */
+    uint64_t number;  /* SIZE, COUNT, DURATION, BRIEF, RATE, CHOICE */
 };
 
 struct cli_options {
@@ -140,10 +156,16 @@ bool framed_options_next(const struct cli_options *options, int *cursor, enum cl
 /* The help of one command, or of the whole tool (command NULL): examples first. */
 void framed_options_help(FILE *to, const struct cli_command *command);
 
+/* Reads a number of this kind (SIZE to SHARE), whatever its range. False: it is none. */
+bool framed_number_read(enum cli_option_kind kind, const char *text, uint64_t *number);
+
 /* "16 MiB", "1000 bytes": exact, for people. Writes at most `room` bytes with the NUL. */
 void framed_size_text(uint64_t bytes, char *text, size_t room);
 
 /* "250 ms", "10 s", for people. */
 void framed_duration_text(uint64_t ms, char *text, size_t room);
+
+/* "41 us", "1.24 ms", "2.50 s": what was measured. Returns `text`. */
+const char *framed_time_text(uint64_t ns, char *text, size_t room);
 
 #endif

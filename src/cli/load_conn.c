@@ -1,0 +1,396 @@
+/*
+ * Owns: one connection of a load: its requests under way, what is sent, how replies are taken and failures told.
+ * Must not know: when requests are due (load.c gives them out), how many connections there are, what is printed.
+ * Invariants: every request begun ends as one of ok, a failure, or pending; a long request is never copied, and of small ones only
+ * what the system did not take at once; memory is bounded by the pipeline and the batch.
+ */
+#include "load_thread.h"
+#include <string.h>
+
+enum { RING_FIRST = 16 };
+
+static struct flight *flight_at(const struct load_conn *c, uint32_t i)
+{
+    return &c->ring[(c->first + i) & (c->cap - 1)];
+}
+
+/* ---- payloads ---- */
+
+/* The first bytes of a payload say which request it is: no two of a run are alike, as far as they have room. */
+static void stamp(const struct load_conn *c, uint64_t number, uint8_t out[STAMP])
+{
+    uint64_t key = ((uint64_t)c->index << 40) + number;
+    for (unsigned i = 0; i < STAMP; i++) out[i] = (uint8_t)(key >> 8 * i);
+}
+
+static uint32_t stamped(const struct load_plan *plan, uint32_t len)
+{
+    return plan->whole ? 0 : len < STAMP ? len : STAMP;
+}
+
+/* Is this what the request had from `got` on? */
+static bool is_as_sent(const struct load_conn *c, struct framed_bytes data)
+{
+    const struct load_plan *plan = c->thread->plan;
+    uint32_t got = c->got, n = stamped(plan, flight_at(c, 0)->len);
+    if (got < n) {
+        uint8_t key[STAMP];
+        stamp(c, c->number - c->in_flight, key);
+        size_t here = n - got < data.len ? n - got : data.len;
+        if (memcmp(data.at, key + got, here) != 0) return false;
+        data = framed_bytes_of(data.at + here, data.len - here);
+        got += (uint32_t)here;
+    }
+    return data.len == 0 || memcmp(data.at, plan->body.at + got, data.len) == 0;
+}
+
+/* xorshift, from a seed of its own: the same run has the same sizes. */
+static uint32_t draw_len(struct load_conn *c)
+{
+    const struct load_plan *plan = c->thread->plan;
+    if (plan->size_least == plan->size_most) return plan->size_least;
+    c->random ^= c->random << 13;
+    c->random ^= c->random >> 7;
+    c->random ^= c->random << 17;
+    return plan->size_least + (uint32_t)(c->random % ((uint64_t)plan->size_most - plan->size_least + 1));
+}
+
+static uint32_t next_len(struct load_conn *c)
+{
+    if (!c->has_next) c->next_len = draw_len(c);
+    c->has_next = true;
+    return c->next_len;
+}
+
+/* ---- beginning requests ---- */
+
+static bool grow_ring(struct load_conn *c)
+{
+    uint32_t cap = c->cap > 0 ? c->cap * 2 : RING_FIRST;
+    struct flight *ring = load_take_memory(cap * sizeof *ring);
+    if (ring == NULL) return false;
+    for (uint32_t i = 0; i < c->in_flight; i++) ring[i] = *flight_at(c, i);
+    load_give_memory(c->ring, c->cap * sizeof *ring);
+    c->ring = ring;
+    c->cap = cap;
+    c->first = 0;
+    return true;
+}
+
+static bool is_wanted(const struct load_conn *c)
+{
+    const struct load_thread *t = c->thread;
+    if (t->plan->rate > 0) return c->released > c->taken;
+    return t->left > 0 && !t->stopping;
+}
+
+static bool may_begin(struct load_conn *c)
+{
+    if (c->in_flight >= c->thread->plan->pipeline || !is_wanted(c)) return false;
+    if (c->in_flight < c->cap || grow_ring(c)) return true;
+    load_trouble(c->thread, FRAMED_NOMEM);
+    return false;
+}
+
+uint64_t load_conn_due(const struct load_conn *c)
+{
+    const struct load_plan *plan = c->thread->plan;
+    uint64_t start = c->thread->measure_ns - plan->warmup_ns;
+    return load_due_ns(start, c->index + c->taken * plan->conns, plan->rate);
+}
+
+static void note_lateness(struct load_conn *c, uint64_t due, uint64_t now)
+{
+    if (now < due + NS_A_MS || due < c->thread->measure_ns) return;
+    c->thread->result.late++;
+    if (c->free_since_ns > due) c->thread->result.held++;
+}
+
+/* The request is on its way from here on. */
+static void begin_request(struct load_conn *c, uint64_t now)
+{
+    struct load_thread *t = c->thread;
+    struct flight *f = flight_at(c, c->in_flight++);
+    *f = (struct flight){.due_ns = now, .sent_ns = now, .len = c->next_len};
+    c->has_next = false;
+    c->number++;
+    t->live++;
+    if (t->plan->rate > 0) {
+        f->due_ns = load_conn_due(c);
+        c->taken++;
+        t->waiting--;
+        note_lateness(c, f->due_ns, now);
+    } else if (t->left != UINT64_MAX && now >= t->measure_ns) {
+        t->left--;
+    }
+}
+
+/* The length word and the number; returns the bytes they have. */
+static size_t put_head(const struct load_conn *c, uint8_t *out)
+{
+    uint32_t len = c->next_len, n = stamped(c->thread->plan, len);
+    uint8_t key[STAMP];
+    enum framed_status st = framed_length_encode(out, len, FRAMED_FRAME_MOST);
+    (void)st; /* the options allow no longer one */
+    stamp(c, c->number, key);
+    memcpy(out + FRAMED_LENGTH_SIZE, key, n);
+    return FRAMED_LENGTH_SIZE + n;
+}
+
+/* ---- sending ---- */
+
+static void drop_held(struct load_conn *c)
+{
+    load_give_memory(c->held, c->held_size);
+    c->held = NULL;
+    c->view_count = 0;
+}
+
+/* What the views still have behind the first n bytes. */
+static void advance(struct load_conn *c, size_t n)
+{
+    while (c->view_count > 0 && n >= c->views[0].len) {
+        n -= c->views[0].len;
+        c->views[0] = c->views[1];
+        c->view_count--;
+    }
+    if (c->view_count > 0) c->views[0] = framed_bytes_of(c->views[0].at + n, c->views[0].len - n);
+}
+
+static void sending_failed(struct load_conn *c)
+{
+    c->mute = true;
+    c->sending = false;
+    drop_held(c);
+}
+
+/* Offers the views to the system; what is left is kept and sent when there is room. */
+static void send_views(struct load_conn *c, bool batched)
+{
+    size_t taken = 0;
+    enum framed_status st = framed_os_offer(&c->sock, c->views, c->view_count, &taken);
+    if (st == FRAMED_OK) advance(c, taken);
+    if (st == FRAMED_OK && c->view_count == 0) return;
+    if (st == FRAMED_OK && batched) { /* the next connection writes there */
+        c->held_size = c->views[0].len;
+        c->held = load_take_memory(c->held_size);
+        if (c->held == NULL) {
+            load_trouble(c->thread, FRAMED_NOMEM);
+            c->view_count = 0;
+            return;
+        }
+        memcpy(c->held, c->views[0].at, c->held_size);
+        c->views[0].at = c->held;
+    }
+    if (st == FRAMED_OK) st = framed_os_send(&c->sock, c->views, c->view_count);
+    c->sending = st == FRAMED_OK;
+    if (st != FRAMED_OK) sending_failed(c);
+}
+
+/* As many small requests as there may be, in one piece. */
+static void fill_batch(struct load_conn *c, uint64_t now)
+{
+    const struct load_plan *plan = c->thread->plan;
+    uint8_t *at = c->thread->batch;
+    size_t used = 0;
+    while (may_begin(c)) {
+        uint32_t len = next_len(c), n = stamped(plan, len);
+        if (len > BATCHED_MOST || used + FRAMED_LENGTH_SIZE + len > BATCH) break;
+        used += put_head(c, at + used);
+        memcpy(at + used, plan->body.at + n, len - n);
+        used += len - n;
+        begin_request(c, now);
+    }
+    c->views[0] = framed_bytes_of(at, used);
+    c->view_count = used > 0;
+}
+
+static void take_long(struct load_conn *c, uint64_t now)
+{
+    uint32_t n = stamped(c->thread->plan, c->next_len);
+    c->views[0] = framed_bytes_of(c->head, put_head(c, c->head));
+    c->views[1] = framed_bytes_of(c->thread->plan->body.at + n, c->next_len - n);
+    c->view_count = 2;
+    begin_request(c, now);
+}
+
+void load_conn_send(struct load_conn *c, uint64_t now)
+{
+    while (c->state == CONN_OPEN && !c->mute && !c->sending && may_begin(c)) {
+        bool batched = next_len(c) <= BATCHED_MOST;
+        if (batched)
+            fill_batch(c, now);
+        else
+            take_long(c, now);
+        send_views(c, batched);
+    }
+    bool blocked = c->state != CONN_OPEN || c->mute || c->sending || c->in_flight >= c->thread->plan->pipeline;
+    if (blocked) c->free_since_ns = UINT64_MAX; /* until it is told so */
+}
+
+/* From now on the connection can send, if it could not before. */
+static void freed(struct load_conn *c, uint64_t now)
+{
+    if (c->free_since_ns == UINT64_MAX) c->free_since_ns = now;
+}
+
+static void conn_sent(struct os_socket *s, enum framed_status st, size_t n)
+{
+    struct load_conn *c = (struct load_conn *)(void *)s;
+    uint64_t now = load_now(c->thread);
+    if (st == FRAMED_OK) advance(c, n);
+    if (st == FRAMED_OK && c->view_count > 0) st = framed_os_send(s, c->views, c->view_count);
+    if (st != FRAMED_OK) {
+        sending_failed(c);
+    } else if (c->view_count == 0) {
+        c->sending = false;
+        drop_held(c);
+        freed(c, now);
+        load_conn_send(c, now);
+    }
+}
+
+/* ---- replies ---- */
+
+static void count_ok(struct load_thread *t, const struct flight *f, uint64_t now)
+{
+    struct load_result *r = &t->result;
+    if (f->due_ns < t->measure_ns) {
+        r->warmup++;
+        return;
+    }
+    r->ok++;
+    r->bytes += f->len;
+    r->end_ns = now;
+    framed_histogram_add(&r->response, now - f->due_ns);
+    if (t->plan->rate > 0) framed_histogram_add(&r->service, now - f->sent_ns);
+    framed_series_add(&r->series, now - t->measure_ns, now - f->due_ns);
+}
+
+static void reply_is_whole(struct load_conn *c, uint64_t now)
+{
+    struct load_thread *t = c->thread;
+    const struct flight *f = flight_at(c, 0);
+    if (f->expired) {
+        c->expired--;
+        t->result.late_replies++;
+    } else {
+        t->live--;
+        if (c->wrong)
+            load_fail(t, LOAD_MISMATCH, 1);
+        else
+            count_ok(t, f, now);
+    }
+    c->first = (c->first + 1) & (c->cap - 1);
+    c->in_flight--;
+}
+
+/* False: the connection has been ended. */
+static bool take(struct load_conn *c, struct framed_bytes in, uint64_t now)
+{
+    const bool verify = c->thread->plan->verify;
+    struct framed_token token;
+    enum framed_status st;
+    while ((st = framed_scan_next(&c->scan, &in, &token)) == FRAMED_OK) {
+        switch (token.kind) {
+        case FRAMED_BEGIN:
+            if (c->in_flight == 0) {
+                load_conn_end(c, LOAD_PROTOCOL);
+                return false;
+            }
+            c->got = 0;
+            c->wrong = verify && token.length != flight_at(c, 0)->len;
+            break;
+        case FRAMED_DATA:
+            if (verify && !c->wrong) c->wrong = !is_as_sent(c, token.data);
+            c->got += (uint32_t)token.data.len;
+            break;
+        case FRAMED_END: reply_is_whole(c, now); break;
+        }
+    }
+    if (st == FRAMED_MORE) return true;
+    load_conn_end(c, LOAD_PROTOCOL);
+    return false;
+}
+
+static enum load_failure failure_of(const struct load_conn *c, enum framed_status st)
+{
+    if (st != FRAMED_CLOSED) return LOAD_RESET;
+    return framed_scan_end(&c->scan) == FRAMED_CLOSED ? LOAD_CLOSED : LOAD_PROTOCOL;
+}
+
+static void conn_received(struct os_socket *s, enum framed_status st, uint8_t *at, size_t n)
+{
+    struct load_conn *c = (struct load_conn *)(void *)s;
+    struct load_thread *t = c->thread;
+    uint64_t now = load_now(t);
+    if (st != FRAMED_OK) {
+        load_conn_end(c, failure_of(c, st));
+        return;
+    }
+    if (!take(c, framed_bytes_of(at, n), now)) return;
+    if (now >= t->stop_ns && t->plan->rate == 0) t->stopping = true;
+    freed(c, now);
+    load_conn_send(c, now);
+    st = framed_os_receive(s, NULL, 0);
+    if (st != FRAMED_OK) load_trouble(t, st);
+}
+
+/* ---- its life ---- */
+
+void load_conn_opened(struct load_conn *c, uint64_t now)
+{
+    framed_scan_init(&c->scan, c->thread->plan->max_frame);
+    drop_held(c); /* of the last one */
+    c->mute = c->sending = false;
+    c->number_before = c->number;
+    c->free_since_ns = c->thread->running ? now : 0;
+    enum framed_status st = framed_os_receive(&c->sock, NULL, 0);
+    if (st != FRAMED_OK) load_trouble(c->thread, st);
+    if (c->thread->running) load_conn_send(c, now);
+}
+
+void load_conn_expire(struct load_conn *c, uint64_t now)
+{
+    struct load_thread *t = c->thread;
+    uint64_t timeout = t->plan->timeout_ns;
+    if (timeout == OS_FOREVER) return;
+    while (c->expired < c->in_flight) {
+        struct flight *f = flight_at(c, c->expired); /* they were sent in this order */
+        if (now < f->sent_ns + timeout) break;
+        f->expired = true;
+        c->expired++;
+        t->live--;
+        load_fail(t, LOAD_TIMEOUT, 1);
+    }
+    while (c->released > c->taken && now >= load_conn_due(c) + timeout) {
+        c->taken++;
+        t->waiting--;
+        load_fail(t, LOAD_NOT_SENT, 1);
+    }
+    if (c->state == CONN_OPEN && c->expired > 0 && c->expired == c->in_flight) load_conn_end(c, LOAD_TIMEOUT);
+}
+
+void load_conn_end(struct load_conn *c, enum load_failure kind)
+{
+    struct load_thread *t = c->thread;
+    uint32_t live = c->in_flight - c->expired;
+    if (live > 0) load_fail(t, kind, live);
+    if (live == 0 && kind == LOAD_PROTOCOL) load_fail(t, LOAD_UNASKED, 1);
+    t->live -= live;
+    c->first = c->in_flight = c->expired = 0;
+    c->free_since_ns = UINT64_MAX;
+    t->open--;
+    if (t->open == 0) t->down_since_ns = framed_os_clock_ns();
+    c->state = CONN_CLOSING;
+    framed_os_close(&c->sock);
+}
+
+void load_conn_free(struct load_conn *c)
+{
+    drop_held(c);
+    load_give_memory(c->ring, c->cap * sizeof *c->ring);
+}
+
+const struct os_socket_ops load_conn_ops = {
+    .connected = load_conn_connected, .received = conn_received, .sent = conn_sent, .closed = load_conn_closed};
