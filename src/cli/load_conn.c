@@ -267,10 +267,19 @@ static void count_ok(struct load_thread *t, const struct flight *f, uint64_t now
     framed_series_add(&r->series, now - t->measure_ns, now - f->due_ns);
 }
 
+/* Of those whose time is not over. */
+static void expire_first(struct load_conn *c)
+{
+    flight_at(c, c->expired++)->expired = true;
+    c->thread->live--;
+    load_fail(c->thread, LOAD_TIMEOUT, 1);
+}
+
 static void reply_is_whole(struct load_conn *c, uint64_t now)
 {
     struct load_thread *t = c->thread;
     const struct flight *f = flight_at(c, 0);
+    if (!f->expired && t->plan->timeout_ns != OS_FOREVER && now - f->sent_ns > t->plan->timeout_ns) expire_first(c);
     if (f->expired) {
         c->expired--;
         t->result.late_replies++;
@@ -356,12 +365,8 @@ void load_conn_expire(struct load_conn *c, uint64_t now)
     uint64_t timeout = t->plan->timeout_ns;
     if (timeout == OS_FOREVER) return;
     while (c->expired < c->in_flight) {
-        struct flight *f = flight_at(c, c->expired); /* they were sent in this order */
-        if (now < f->sent_ns + timeout) break;
-        f->expired = true;
-        c->expired++;
-        t->live--;
-        load_fail(t, LOAD_TIMEOUT, 1);
+        if (now < flight_at(c, c->expired)->sent_ns + timeout) break; /* they were sent in this order */
+        expire_first(c);
     }
     while (c->released > c->taken && now >= load_conn_due(c) + timeout) {
         c->taken++;

@@ -250,7 +250,7 @@ static void tick(struct load_thread *t, uint64_t now)
         load_conn_expire(c, now);
         if (c->state == CONN_DOWN && now >= c->since_ns && !t->stopping) connect_one(c, now);
     }
-    if (t->running && !t->stopping) give_up_if_gone(t, now);
+    if (t->running && (!t->stopping || t->waiting > 0)) give_up_if_gone(t, now);
     atomic_store_explicit(&t->ok_so_far, t->result.ok, memory_order_relaxed);
 }
 
