@@ -1,6 +1,7 @@
 /*
  * bench.c: the driver of `make bench`: our echo, and our tap before a bare one, against the bare one (floor.c), in alternating
- * short runs, and the bare one against itself for the noise; then the programs walk and idle.
+ * short runs, and the bare one against itself for the noise; our load generator against the bare one (loadgen.c) in the same way;
+ * then the programs walk and idle.
  * Must not know how either server works. Invariants: a child is ended by its process id, also on SIGINT and when this process
  * dies; every wait has an end; a run with a wrong or missing reply gives no figure but a failure.
  */
@@ -266,7 +267,13 @@ static double spread(const double *values, size_t n)
 
 enum metric { CPU, RATE, P50, METRICS };
 
-static const char *const metric_name[METRICS] = {"server CPU, ns/message", "messages/s", "p50, us"};
+static const char *const metric_name[METRICS] = {"CPU, ns/message", "messages/s", "p50, us"};
+
+enum subject {
+    ECHO,
+    TAP,
+    GENERATOR
+}; /* what is measured: our echo; our tap before a bare echo; our generator on a bare echo */
 
 struct workload {
     const char *name;
@@ -274,17 +281,18 @@ struct workload {
     unsigned inflight;
     uint32_t size;
     double target[METRICS]; /* of ours / floor; 0: the figure is printed without one */
-    bool tap;               /* ours is the tap before a bare echo, and not our echo */
+    enum subject subject;
 };
 
 static const struct workload workloads[] = {
-    {"64 B, 1 connection, 256 in flight", 1, 256, 64, {1.10, 0.95, 0}, false},
-    {"64 B, 64 connections, 16 in flight", 64, 16, 64, {1.10, 0, 0}, false},
-    {"1 KiB, 64 connections, 16 in flight", 64, 16, 1024, {1.10, 0, 0}, false},
-    {"1 MiB, 1 connection, 8 in flight", 1, 8, 1u << 20, {1.10, 0.95, 0}, false},
-    {"64 B, 1 connection, 1 in flight", 1, 1, 64, {0, 0, 1.05}, false},
-    {"tap: 64 B, 1 connection, 256 in flight", 1, 256, 64, {2.20, 0, 0}, true},
-    {"tap: 64 B, 64 connections, 16 in flight", 64, 16, 64, {2.20, 0, 0}, true},
+    {"64 B, 1 connection, 256 in flight", 1, 256, 64, {1.10, 0.95, 0}, ECHO},
+    {"64 B, 64 connections, 16 in flight", 64, 16, 64, {1.10, 0, 0}, ECHO},
+    {"1 KiB, 64 connections, 16 in flight", 64, 16, 1024, {1.10, 0, 0}, ECHO},
+    {"1 MiB, 1 connection, 8 in flight", 1, 8, 1u << 20, {1.10, 0.95, 0}, ECHO},
+    {"64 B, 1 connection, 1 in flight", 1, 1, 64, {0, 0, 1.05}, ECHO},
+    {"tap: 64 B, 1 connection, 256 in flight", 1, 256, 64, {2.20, 0, 0}, TAP},
+    {"tap: 64 B, 64 connections, 16 in flight", 64, 16, 64, {2.20, 0, 0}, TAP},
+    {"generator: 64 B, 64 connections, 16 in flight", 64, 16, 64, {1.20, 0, 0}, GENERATOR},
 };
 
 enum side { OURS, FLOOR, FLOOR_AGAIN, SIDES };
@@ -345,11 +353,50 @@ static int start_tap(const struct options *o, struct server *tap, struct server 
     return -1;
 }
 
+/* A generator's own processor time, of a whole process that makes so many requests. */
+static int generate(const struct options *o, const struct workload *w, enum side side, const char *port,
+                    double figures[METRICS])
+{
+    enum { MESSAGES = 500000 };
+    char path[PATH_SIZE], address[64], conns[16], inflight[16], size[16], count[16];
+    snprintf(path, sizeof path, "%s/%s", o->build, side == OURS ? "framed" : "bench/loadgen");
+    snprintf(address, sizeof address, "127.0.0.1:%s", port);
+    snprintf(conns, sizeof conns, "%u", w->conns);
+    snprintf(inflight, sizeof inflight, "%u", w->inflight);
+    snprintf(size, sizeof size, "%u", (unsigned)w->size);
+    snprintf(count, sizeof count, "%d", MESSAGES);
+    char *ours[] = {path,     "bench",  address, "--verify", "-c",  conns, "--pipeline",
+                    inflight, "--size", size,    "-n",       count, NULL};
+    char *bare[] = {path, address, "-c", conns, "-p", inflight, "-s", size, "-n", count, NULL};
+    int silence = open("/dev/null", O_WRONLY | O_CLOEXEC), status = -1;
+    struct rusage used;
+    pid_t pid = spawn(PROGRAM, side == OURS ? ours : bare, load_core, silence);
+    close(silence);
+    if (pid < 0 || wait4(pid, &status, 0, &used) != pid) return -1;
+    child_pids[PROGRAM] = 0;
+    double seconds = (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+                     (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
+    figures[CPU] = seconds * 1e9 / MESSAGES;
+    figures[RATE] = figures[P50] = 1; /* not of interest */
+    if (status != 0) fprintf(stderr, "bench: a generator ended with status %d\n", status);
+    return status == 0 ? 0 : -1;
+}
+
+static int generate_once(const struct options *o, const struct workload *w, enum side side, double figures[METRICS])
+{
+    struct server s;
+    if (start_side(o, FLOOR, &s) != 0) return -1;
+    int failed = generate(o, w, side, s.port, figures);
+    server_stop(&s);
+    return failed;
+}
+
 /* One run against a fresh process, so that where its memory happened to lie is part of the spread and not of the figure. */
 static int run_once(const struct options *o, const struct workload *w, enum side side, double figures[METRICS])
 {
     struct server s, target;
-    bool tapped = w->tap && side == OURS;
+    if (w->subject == GENERATOR) return generate_once(o, w, side, figures);
+    bool tapped = w->subject == TAP && side == OURS;
     if ((tapped ? start_tap(o, &s, &target) : start_side(o, side, &s)) != 0) return -1;
     struct load_config config = {"127.0.0.1", s.port, w->conns, w->inflight, w->size};
     int failed = measure(&s, &config, o->seconds, figures);
@@ -454,7 +501,8 @@ static int run_workload(const struct options *o, const struct workload *w)
         printf("   (others took %.0f %% of one core meanwhile; %u runs made again)", 100 * others_since(&then),
                most_again - again);
     putchar('\n');
-    for (unsigned m = 0; m < METRICS; m++) print_metric(w, &samples, (enum metric)m, o->rounds);
+    for (unsigned m = 0; m < (w->subject == GENERATOR ? 1u : METRICS); m++)
+        print_metric(w, &samples, (enum metric)m, o->rounds);
     fflush(stdout);
     return 0;
 }
@@ -470,14 +518,17 @@ static void print_first_line_of(const char *label, const char *path)
     printf("%s%s", label, line);
 }
 
-/* Of the workloads, those with the tap or those without. */
-static int bench_echo(const struct options *o, bool tap, long only)
+/* The workloads of one subject. */
+static int bench_subject(const struct options *o, enum subject subject, long only)
 {
-    printf("%s against the bare echo, %u rounds of %.1f s each, alternating\n",
-           tap ? "tap: framed inspect --tap before a bare echo" : "echo: framed serve --echo", o->rounds, o->seconds);
+    static const char *const titles[] = {[ECHO] = "echo: framed serve --echo against the bare echo",
+                                         [TAP] = "tap: framed inspect --tap before a bare echo against the bare echo",
+                                         [GENERATOR] = "generator: framed bench --verify against the bare generator"};
+    printf("%s, %u rounds%s, alternating\n", titles[subject], o->rounds, subject == GENERATOR ? " of 500,000 messages" : "");
+    if (subject != GENERATOR) printf("a round is %.1f s\n", o->seconds);
     if (server_core >= 0)
-        printf("%s on core %d, load%s on core %d\n", tap ? "tap" : "server", server_core,
-               tap ? " and the echo behind it" : "", load_core);
+        printf("%s on core %d, load%s on core %d\n", subject == TAP ? "tap" : "server", server_core,
+               subject == TAP ? " and the echo behind it" : "", load_core);
     print_first_line_of("congestion control: ", "/proc/sys/net/ipv4/tcp_congestion_control");
     print_first_line_of("load average before: ", "/proc/loadavg");
     printf("ratio, spread: median of the rounds' ratios, half the range of their middle half. A target is met when the "
@@ -487,7 +538,7 @@ static int bench_echo(const struct options *o, bool tap, long only)
            UNSTEADY, "", "ours", "floor", "ratio", "spread");
     fflush(stdout);
     for (size_t i = 0; i < sizeof workloads / sizeof *workloads; i++) {
-        if (workloads[i].tap != tap || (only > 0 && (size_t)only != i + 1)) continue;
+        if (workloads[i].subject != subject || (only > 0 && (size_t)only != i + 1)) continue;
         if (run_workload(o, &workloads[i]) != 0) return -1;
     }
     return 0;
@@ -522,7 +573,7 @@ static int bench_idle(const struct options *o)
 static int usage(void)
 {
     fputs("bench all build\n"
-          "usage: bench all|echo|tap|walk|idle BUILD_DIR [-r ROUNDS] [-t SECONDS] [-w WORKLOAD (1 to 7)]\n",
+          "usage: bench all|echo|tap|generator|walk|idle BUILD_DIR [-r ROUNDS] [-t SECONDS] [-w WORKLOAD (1 to 8)]\n",
           stderr);
     return 2;
 }
@@ -546,16 +597,18 @@ int main(int argc, char **argv)
     bool all = strcmp(argv[1], "all") == 0;
     bool echo = all || strcmp(argv[1], "echo") == 0;
     bool tap = all || strcmp(argv[1], "tap") == 0;
+    bool generator = all || strcmp(argv[1], "generator") == 0;
     bool walk = all || strcmp(argv[1], "walk") == 0;
     bool idle = all || strcmp(argv[1], "idle") == 0;
-    if (!echo && !tap && !walk && !idle) return usage();
+    if (!echo && !tap && !generator && !walk && !idle) return usage();
 
     catch_signals();
     choose_cores();
     pin_to(load_core);
     int failed = 0;
-    if (echo && bench_echo(&o, false, only) != 0) failed = 1;
-    if (tap && bench_echo(&o, true, only) != 0) failed = 1;
+    if (echo && bench_subject(&o, ECHO, only) != 0) failed = 1;
+    if (tap && bench_subject(&o, TAP, only) != 0) failed = 1;
+    if (generator && bench_subject(&o, GENERATOR, only) != 0) failed = 1;
     if (walk && bench_walk(&o) != 0) failed = 1;
     if (idle && bench_idle(&o) != 0) failed = 1;
     return failed;
