@@ -395,28 +395,33 @@ class Reports(Case):
             self.assertIn("\n  generator busy ", text)
             self.assertEqual("\u2588" in text, bar != "#")
 
-    def test_a_signal_ends_it_with_the_report_so_far(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
-            for options in (("-d", "1000h"), ("-n", "1M", "-R", "100")):
-                answered = threading.Event()
+    def ends_with_the_report_so_far(self, number):
+        for options in (("-d", "1000h"), ("-n", "1M", "-R", "100")):
+            answered = threading.Event()
 
-                def some(sock, answered=answered):
-                    for _ in range(5):
-                        sock.sendall(frame(read_frame(sock)))
-                    read_frame(sock)
-                    answered.set()
-                    until_gone(sock)
+            def some(sock, answered=answered):
+                for _ in range(5):
+                    sock.sendall(frame(read_frame(sock)))
+                read_frame(sock)
+                answered.set()
+                until_gone(sock)
 
-                peer = self.peer(some)
-                process = self.start("bench", peer.address, "--json", *options)
-                self.assertTrue(answered.wait(PATIENCE_S))
-                process.signal(number)
-                code, out = process.finish()
-                self.assertEqual((code, process.stderr), (128 + number, ""))
-                said = json.loads(out)
-                self.assertEqual((said["interrupted"], said["ok"], said["failed"]), (True, 5, said["failures"]["not_sent"]))
-                self.assertGreater(said["pending"], 0)
-                self.assertEqual(said["sent"], 5 + said["pending"])
+            peer = self.peer(some)
+            process = self.start("bench", peer.address, "--json", *options)
+            self.assertTrue(answered.wait(PATIENCE_S))
+            process.signal(number)
+            code, out = process.finish()
+            self.assertEqual((code, process.stderr), (128 + number, ""))
+            said = json.loads(out)
+            self.assertEqual((said["interrupted"], said["ok"], said["failed"]), (True, 5, said["failures"]["not_sent"]))
+            self.assertGreater(said["pending"], 0)
+            self.assertEqual(said["sent"], 5 + said["pending"])
+
+    def test_an_interrupt_ends_it_with_the_report_so_far(self):
+        self.ends_with_the_report_so_far(signal.SIGINT)
+
+    def test_termination_does_the_same(self):
+        self.ends_with_the_report_so_far(signal.SIGTERM)
 
     def test_a_signal_before_it_is_connected_ends_it(self):
         listener = socket.create_server(("127.0.0.1", 0), backlog=1)

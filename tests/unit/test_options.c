@@ -242,7 +242,8 @@ static void an_option_of_another_command_is_told_as_such(void **state)
     (void)state;
     refuses("call", "--echo", "--echo:", "no such option of call, but of serve;", "framed call --help");
     refuses("serve", "-m x", "-m:", "no such option of serve, but of call, ping;", "framed serve --help");
-    refuses("version", "--max-frame=1", "--max-frame:", "but of serve, call, inspect, ping, bench;", "framed version --help");
+    refuses("version", "--max-frame=1", "--max-frame:", "but of serve, call, inspect, ping, bench;",
+            "framed version --help");
 }
 
 static void slips_in_the_name_of_a_command_are_understood(void **state)

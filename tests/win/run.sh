@@ -74,7 +74,7 @@ if [ "${RUN_ONLY:-}" != tool ]; then
     for program in "$build"/tests/test_*.exe; do c_test "$program" "$(basename "$program" .exe)"; done
 fi
 if [ "${RUN_ONLY:-}" != c ]; then
-    for module in ${MODULES:-test_windows test_call test_serve test_ping test_inspect test_tap}; do tool_test "$module"; done
+    for module in ${MODULES:-test_windows test_call test_serve test_ping test_bench test_inspect test_tap}; do tool_test "$module"; done
 fi
 
 echo "$passed passed, $failed failed"

@@ -60,6 +60,17 @@ LEFT_OUT = {
         "Ping.test_it_ends_when_nobody_reads_any_more": WINE_PIPE,
         "Ping.test_what_cannot_be_reached_or_sent": UNIX,
     },
+    "test_bench": {
+        "Failures.test_a_server_that_resets": RESET,
+        "Failures.test_nobody_there_by_a_path_or_descriptor": UNIX,
+        "Load.test_a_descriptor_that_ends_is_not_replaced": DESCRIPTORS,
+        "Load.test_unix_sockets_and_descriptors": UNIX,
+        "Reports.test_a_signal_before_it_is_connected_ends_it": POSIX,
+        "Reports.test_a_terminal_sees_how_far_it_is": CONSOLE,
+        "Reports.test_termination_does_the_same": TERM,
+        "Usage.test_files_that_cannot_be_had": WORDS,
+        "Usage.test_output_that_cannot_be_written": WORDS,
+    },
     "test_inspect": {
         "Ending.test_a_full_disk_is_said": WORDS,
         "Ending.test_a_file_that_may_not_grow_is_said": WORDS,

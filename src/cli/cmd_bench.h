@@ -1,0 +1,32 @@
+/*
+ * cmd_bench.h: what `framed bench` was told, understood and checked.
+ */
+#ifndef FRAMED_CLI_CMD_BENCH_H
+#define FRAMED_CLI_CMD_BENCH_H
+
+#include "bench_report.h"
+#include "commands.h"
+
+enum { BENCH_LIMITS_MOST = 16 };
+
+struct bench_told {
+    const struct cli_options *options;
+    const char *address;
+    struct load_plan plan; /* all but where to, and whom to tell */
+    struct framed_buf body;
+    char sizes[60]; /* of payloads, for people */
+    struct bench_limit limits[BENCH_LIMITS_MOST];
+    size_t limit_count;
+    struct bench_baseline baseline;
+    intptr_t hdr; /* a file opened for writing, or HOST_NO_FILE */
+};
+
+static inline bool bench_given(const struct bench_told *b, enum cli_option_id id)
+{
+    return b->options->value[id].given;
+}
+
+/* Reads the options and the files they name, and opens what is to be written. What is wrong has been said. */
+enum cli_exit framed_bench_read_options(struct bench_told *b, const struct cli_options *options);
+
+#endif
