@@ -10,7 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NS_A_MS = 1000000, REDRAW_MS = 250, LINE_WIDTH = 79, DESCRIPTOR_MARGIN = 32, DESCRIPTORS_A_THREAD = 4 };
+enum {
+    NS_A_MS = 1000000,
+    REDRAW_MS = 250,
+    LOOK_MS = 1000, /* a bell that was not heard costs no more */
+    LINE_WIDTH = 79,
+    DESCRIPTOR_MARGIN = 32,
+    DESCRIPTORS_A_THREAD = 4
+};
 
 /* The echo server of --self. */
 struct self {
@@ -136,7 +143,7 @@ static void wait_for_end(struct bench *b)
 {
     bool watched = is_watched();
     while (!framed_load_is_over(b->load)) {
-        framed_host_bell_wait(b->bell, watched ? REDRAW_MS : OS_FOREVER);
+        framed_host_bell_wait(b->bell, watched ? REDRAW_MS : LOOK_MS);
         if (watched) draw_progress(b);
     }
     if (watched) draw("");
@@ -145,7 +152,7 @@ static void wait_for_end(struct bench *b)
 /* Connects, and begins if anybody could be reached. */
 static void run(struct bench *b, bool *reached)
 {
-    while (!framed_load_is_ready(b->load)) framed_host_bell_wait(b->bell, OS_FOREVER);
+    while (!framed_load_is_ready(b->load)) framed_host_bell_wait(b->bell, LOOK_MS);
     *reached = framed_load_opened(b->load) > 0;
     if (*reached)
         framed_load_go(b->load);

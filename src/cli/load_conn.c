@@ -7,7 +7,7 @@
 #include "load_thread.h"
 #include <string.h>
 
-enum { RING_FIRST = 16 };
+enum { RING_FIRST = 16, MUTE_MS = 1000 /* how long what is received may take to tell why sending failed */ };
 
 static struct flight *flight_at(const struct load_conn *c, uint32_t i)
 {
@@ -160,6 +160,7 @@ static void advance(struct load_conn *c, size_t n)
 static void sending_failed(struct load_conn *c)
 {
     c->mute = true;
+    c->since_ns = framed_os_clock_ns();
     c->sending = false;
     drop_held(c);
 }
@@ -363,6 +364,7 @@ void load_conn_expire(struct load_conn *c, uint64_t now)
 {
     struct load_thread *t = c->thread;
     uint64_t timeout = t->plan->timeout_ns;
+    if (c->state == CONN_OPEN && c->mute && now >= c->since_ns + (uint64_t)MUTE_MS * NS_A_MS) load_conn_end(c, LOAD_RESET);
     if (timeout == OS_FOREVER) return;
     while (c->expired < c->in_flight) {
         if (now < flight_at(c, c->expired)->sent_ns + timeout) break; /* they were sent in this order */

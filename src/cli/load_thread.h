@@ -37,7 +37,7 @@ struct load_conn {
     struct load_thread *thread;
     uint32_t index; /* among those of all threads */
     enum conn_state state;
-    uint64_t since_ns; /* CONNECTING: when it began; DOWN: when to try again */
+    uint64_t since_ns; /* CONNECTING: when it began; DOWN: when to try again; OPEN and mute: since when */
     uint32_t failures; /* attempts in a row */
     uint8_t tried;     /* addresses, in this attempt */
     bool undecided;    /* its first attempt is not over yet */

@@ -112,6 +112,18 @@ class FailingCalls(ToolTest):
         server = self.serve()
         self.run_once(20, "ping", server.address, "-c", "2", "-i", "0")
 
+    def test_bench(self):
+        server = self.serve()
+
+        def run(environment, well):
+            done = self.run_tool("bench", server.address, "-n", "20", "-c", "2", "-T", "2", "-t", "20s", env=environment)
+            told = "" if b"  failed 0  " in done.stdout else done.stdout.decode()  # the report has what failed
+            self.assert_ended_properly(done.returncode, done.stderr or ("framed: " + told.replace("\n", "\nframed: ") if done.returncode else ""), (0,) if well else (0, 1, 3, 6, 7))
+            if done.returncode in (0, 1) and environment["FAIL_CALL"] != "write":
+                self.assertIn(b"  ok 20  failed 0  " if done.returncode == 0 else b"  ok ", done.stdout)
+
+        self.each(25, run)
+
     def test_inspect_of_a_file(self):
         path = os.path.join(self.folder.name, "frames")
         with open(path, "wb") as file:

@@ -97,6 +97,21 @@ class NoMemory(ToolTest):
 
                 self.each(what, run)
 
+    def test_bench(self):
+        server = self.serve()
+        with tempfile.TemporaryDirectory() as folder:
+            for options in (("-n", "40", "-c", "2", "-T", "2", "--pipeline", "20"), ("-n", "20", "-R", "1k", "--size", "100kB", "--hdr", os.path.join(folder, "x")),
+                            ("--self", "-n", "10")):
+
+                def run(environment, options=options):
+                    done = self.run_tool("bench", *(() if "--self" in options else (server.address,)), *options, env=environment)
+                    told = "" if b"  failed 0  " in done.stdout else done.stdout.decode()  # the report has what failed
+                    self.assert_ended_properly(done.returncode, done.stderr or ("framed: " + told.replace("\n", "\nframed: ") if done.returncode else ""))
+                    if done.returncode == 0:
+                        self.assertIn(f"  ok {options[options.index('-n') + 1]}  failed 0  ".encode(), done.stdout)
+
+                self.each("bench " + " ".join(options[:4]), run)
+
     def test_tap_with_a_record(self):
         server = self.serve()
         with tempfile.TemporaryDirectory() as folder:
