@@ -137,6 +137,19 @@ class Load(Case):
                 if size.startswith("@"):
                     self.assertEqual(set(seen), {b"GET /a\r\n"})
 
+    def test_what_a_socket_does_not_take_at_once_is_sent_as_it_was(self):
+        barrier = threading.Barrier(3)
+
+        def slow_echo(sock):
+            first = read_frame(sock)
+            barrier.wait(PATIENCE_S)  # by now each connection has sent what it could
+            sock.sendall(frame(first))
+            echo(sock)
+
+        for size in ("16KiB", "20000"):  # in batches, and each by itself
+            code, said = self.summary(slow_echo, "-c", "3", "--pipeline", "500", "-n", "1500", "--size", size, "--verify")
+            self.assertEqual((code, said["ok"], said["failed"]), (0, 1500, 0))
+
     def test_the_open_loop_does_not_wait_for_replies(self):
         def all_at_the_end(sock):
             got = [read_frame(sock) for _ in range(50)]  # would wait for ever
@@ -259,6 +272,28 @@ class Failures(Case):
         self.assertGreater(said["late_replies"], 0)
         self.assertEqual(said["ok"] + said["failed"], 40)
 
+    def test_a_reply_that_is_seen_too_late_is_a_timeout(self):
+        asked, frozen = threading.Event(), threading.Event()
+
+        def answer(sock):
+            payload, since = read_frame(sock), time.monotonic()
+            asked.set()
+            frozen.wait(PATIENCE_S)
+            with contextlib.suppress(ConnectionError):
+                sock.sendall(frame(payload))
+            threading.Event().wait(max(0, since + 0.3 - time.monotonic()))
+            process.signal(signal.SIGCONT)
+            until_gone(sock)
+
+        process = self.start("bench", self.peer(answer).address, "-n", "1", "-t", "200ms", "--json")
+        self.assertTrue(asked.wait(PATIENCE_S))
+        process.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.process.pid, os.WSTOPPED | os.WNOWAIT)
+        frozen.set()
+        code, out = process.finish()
+        said = json.loads(out)
+        self.assertEqual((code, said["ok"], said["failures"]["timeout"]), (1, 0, 1))
+
     def test_a_server_that_closes(self):
         def close_at_once(sock):
             pass
@@ -272,7 +307,12 @@ class Failures(Case):
         def close_instead(sock):
             read_frame(sock)
 
+        def close_on_four(sock):
+            for _ in range(4):
+                read_frame(sock)
+
         self.assertEqual(self.failures(close_instead, "-n", "5"), (1, 0, {"closed": 5}))
+        self.assertEqual(self.failures(close_on_four, "-n", "8", "--pipeline", "4"), (1, 0, {"closed": 8}))
         code, said = self.summary(close_after_three, "-n", "10", "--pipeline", "1")
         self.assertEqual(said["ok"] + said["failed"], 10)
         self.assertLessEqual(set(k for k, n in said["failures"].items() if n), {"closed", "reset"})

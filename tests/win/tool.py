@@ -61,6 +61,7 @@ LEFT_OUT = {
         "Ping.test_what_cannot_be_reached_or_sent": UNIX,
     },
     "test_bench": {
+        "Failures.test_a_reply_that_is_seen_too_late_is_a_timeout": POSIX,
         "Failures.test_a_server_that_resets": RESET,
         "Failures.test_nobody_there_by_a_path_or_descriptor": UNIX,
         "Load.test_a_descriptor_that_ends_is_not_replaced": DESCRIPTORS,
