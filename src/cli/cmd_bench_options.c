@@ -113,7 +113,7 @@ static enum cli_exit set_sizes(struct bench_told *b)
                        b->plan.size_least, b->plan.size_most);
         code = make_body(b);
     }
-    b->plan.body = framed_bytes_of(b->body.at, b->body.len);
+    b->plan.body = framed_bytes_of(b->body.at != NULL ? (const void *)b->body.at : "", b->body.len);
     return code;
 }
 
