@@ -11,7 +11,7 @@ jobs=$(nproc 2>/dev/null || echo 2)
 here_only="test_readme test_docs test_memory test_failing_calls"
 # What takes long, and has little to do with the machine: many seeds, threads, clocks.
 long="test_sim_deadlines test_sim_faults test_sim_limits test_sim_regress test_sim_fuzz test_sim_client test_sim_weather
-    test_world_seeds test_net_stress test_net_threads test_net_flow test_net_close test_rigs test_options test_pool test_vectors
+    test_world_seeds test_net_stress test_net_threads test_net_flow test_net_close test_net_copies test_rigs test_options test_pool test_vectors
     test_writer test_inspect test_wheel"
 goals=()
 
