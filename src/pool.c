@@ -4,8 +4,8 @@
  * Invariants: a block of n <= 64 KiB has its class's size; a larger one carries its capacity in front; budget->used is what
  * the parent has given and not got back; several pools that share a budget keep at most a quarter of it.
  *
- * A large request is given any kept block that is big enough, also a much bigger one: a frame that grows as its bytes come
- * then moves at most once. Memory so lent was bought by bytes once received, and is bounded by what is kept.
+ * A large request is given the largest kept block, also a much bigger one: a frame that grows as its bytes come then moves at
+ * most once. Memory so lent was bought by bytes once received, and is bounded by what is kept.
  */
 #include "pool.h"
 #include "../proto/alloc.h"
@@ -199,16 +199,16 @@ static void *memory_of(struct pool_block *b)
 static void *kept_large(struct pool *p, size_t n)
 {
     settle(p);
-    for (unsigned i = 0; i < POOL_LARGE; i++) {
-        struct pool_block *b = p->large[i];
-        if (b == NULL || b->u.cap < n) continue;
-        p->large[i] = NULL;
-        p->large_bytes -= b->u.cap;
-        keep_less(p, b->u.cap);
-        show(memory_of(b), b->u.cap);
-        return memory_of(b);
-    }
-    return NULL;
+    struct pool_block **largest = NULL;
+    for (unsigned i = 0; i < POOL_LARGE; i++)
+        if (p->large[i] != NULL && (largest == NULL || p->large[i]->u.cap > (*largest)->u.cap)) largest = &p->large[i];
+    if (largest == NULL || (*largest)->u.cap < n) return NULL;
+    struct pool_block *b = *largest;
+    *largest = NULL;
+    p->large_bytes -= b->u.cap;
+    keep_less(p, b->u.cap);
+    show(memory_of(b), b->u.cap);
+    return memory_of(b);
 }
 
 static void *large_new(struct pool *p, size_t n)

@@ -225,6 +225,27 @@ static void pool_gives_up_what_it_keeps_before_it_says_no(void **state)
     }
 }
 
+static void block_that_grows_moves_once_if_one_of_its_last_size_is_kept(void **state)
+{
+    (void)state;
+    static const size_t kept[] = {128 << 10, 256 << 10, MIB, 512 << 10};
+    void *at[4];
+    begin(SIZE_MAX, 1);
+    for (size_t i = 0; i < 4; i++) assert_non_null(at[i] = get(NULL, 0, kept[i]));
+    for (size_t i = 0; i < 4; i++) (void)get(at[i], kept[i], 0);
+    size_t n = 64 << 10, moves = 0;
+    uint8_t *frame = get(NULL, 0, n);
+    for (; n < MIB; n *= 2) {
+        uint8_t *now = get(frame, n, 2 * n);
+        assert_non_null(now);
+        moves += now != frame;
+        frame = now;
+    }
+    assert_int_equal(moves, 1);
+    (void)get(frame, n, 0);
+    end();
+}
+
 /* No pool can give up what another keeps: so all but a quarter is there for whichever needs it. */
 static void pools_that_share_a_budget_keep_a_quarter_of_it(void **state)
 {
@@ -292,6 +313,7 @@ int main(void)
         cmocka_unit_test(pool_loses_nothing_when_allocations_fail),
         cmocka_unit_test(pool_gives_what_was_freed_without_asking_for_more),
         cmocka_unit_test(pool_gives_up_what_it_keeps_before_it_says_no),
+        cmocka_unit_test(block_that_grows_moves_once_if_one_of_its_last_size_is_kept),
         cmocka_unit_test(pools_that_share_a_budget_keep_a_quarter_of_it),
         cmocka_unit_test(pool_lets_a_thread_take_what_it_only_keeps_and_gives_it_up_later),
         cmocka_unit_test(pool_refuses_sizes_that_no_memory_has),
