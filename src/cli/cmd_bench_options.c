@@ -189,7 +189,8 @@ enum cli_exit framed_bench_read_options(struct bench_told *b, const struct cli_o
     while (framed_options_next(options, &cursor, &id, &text))
         if (id == OPT_OPERAND) b->address = text;
     set_plan(b);
-    enum cli_exit code = check_options(b);
+    enum cli_exit code = framed_option_congestion(options, &b->plan.congestion);
+    if (code == CLI_SUCCESS) code = check_options(b);
     if (code == CLI_SUCCESS) code = read_limits(b);
     if (code == CLI_SUCCESS) code = set_sizes(b);
     if (code == CLI_SUCCESS) code = read_baseline(b);

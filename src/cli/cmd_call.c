@@ -39,6 +39,7 @@ struct call {
     enum call_state state;
     enum call_manner manner;
     uint32_t max_frame;
+    const char *congestion;
     uint64_t timeout_ns; /* OS_FOREVER: none */
     struct framed_client *client;
 
@@ -558,6 +559,7 @@ static enum framed_status get_memory(struct call *c)
     /* -t is the deadline here, which does not count the time in which standard output takes nothing. */
     config.frame_ms = FRAMED_NEVER;
     config.send_ms = c->manner == NO_REPLIES ? framed_option_ms(c->options, OPT_TIMEOUT) : FRAMED_NEVER;
+    config.congestion = c->congestion;
 
     c->flights = c->alloc->resize(c->alloc->ctx, NULL, 0, c->pipeline * sizeof *c->flights);
     if (c->flights == NULL) return FRAMED_NOMEM;
@@ -611,6 +613,7 @@ int framed_command_call(const struct cli_options *options)
     set_up(&c);
     enum cli_exit code = check_usage(&c);
     if (code == CLI_SUCCESS) code = check_arguments(&c);
+    if (code == CLI_SUCCESS) code = framed_option_congestion(options, &c.congestion);
     if (code != CLI_SUCCESS) return (int)code;
     int result = call(&c);
     framed_client_free(c.client);

@@ -173,6 +173,7 @@ static void configure(struct serve *s, struct framed_server_config *config)
     config->max_conns = number32(s, OPT_MAX_CONNS);
     config->max_calls = number32(s, OPT_MAX_CALLS);
     config->max_unsent = (size_t)value[OPT_MAX_UNSENT].number;
+    config->max_memory = value[OPT_MAX_MEMORY].number < SIZE_MAX ? (size_t)value[OPT_MAX_MEMORY].number : SIZE_MAX;
     config->idle_ms = framed_option_ms(s->options, OPT_IDLE_TIMEOUT);
     config->frame_ms = framed_option_ms(s->options, OPT_FRAME_TIMEOUT);
     config->call_ms = framed_option_ms(s->options, OPT_CALL_TIMEOUT);
@@ -276,7 +277,8 @@ static enum cli_exit start_and_run(struct serve *s)
 {
     struct framed_server_config config;
     configure(s, &config);
-    enum cli_exit code = fit_descriptors(&config);
+    enum cli_exit code = framed_option_congestion(s->options, &config.congestion);
+    if (code == CLI_SUCCESS) code = fit_descriptors(&config);
     if (code == CLI_SUCCESS && config.handler == framed_exec_answer) code = exec_start(s, &config);
     if (code != CLI_SUCCESS) return code;
 

@@ -44,6 +44,7 @@ struct load_plan {
     uint64_t timeout_ns;            /* OS_FOREVER: none */
     uint32_t size_least, size_most; /* of payloads */
     uint32_t max_frame;             /* longest reply taken */
+    const char *congestion;         /* of TCP; NULL: the system's */
     bool verify;                    /* replies must be their requests */
     bool whole;                     /* every payload is all of `body`; else its first 8 bytes number it */
     struct framed_bytes body;       /* at least size_most bytes */

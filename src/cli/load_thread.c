@@ -73,6 +73,7 @@ static void connect_next(struct load_conn *c, uint64_t now)
         c->sock = (struct os_socket){.ops = &load_conn_ops};
         st = framed_os_connect(t->poller, &c->sock, to);
         if (st != FRAMED_OK) continue;
+        if (t->plan->congestion != NULL) framed_os_congestion(&c->sock, t->plan->congestion);
         c->state = CONN_CONNECTING;
         c->since_ns = now;
         t->sockets++;

@@ -29,6 +29,8 @@ enum cli_option_id {
     OPT_DRAIN,
     OPT_WORKERS,
     OPT_SPIN,
+    OPT_MAX_MEMORY,
+    OPT_CONGESTION,
     OPT_WAIT,
     /* call */
     OPT_MESSAGE,

@@ -1,5 +1,6 @@
 """`framed serve`: where it listens, what it answers, its limits, its signals, its help; and the tool's usage errors."""
 
+import contextlib
 import os
 import re
 import resource
@@ -285,6 +286,27 @@ class Limits(ToolTest):
         extra.settimeout(PATIENCE_S)
         self.assertEqual(read_frame(extra), b"y")
 
+    def test_memory_limit_closes_whoever_would_exceed_it(self):
+        server = self.serve("--max-memory", "1MiB", "--max-frame", "8MiB")
+        small, large = self.connect(server.address), self.connect(server.address)
+        with contextlib.suppress(ConnectionError):
+            large.sendall(frame(bytes(4 << 20)))
+        with contextlib.suppress(ConnectionError):
+            self.assertEqual(read_to_end(large), b"")
+        small.sendall(frame(b"x"))
+        self.assertEqual(read_frame(small), b"x")
+        server.wait_line("closed: .*memory")
+
+    def test_congestion_control_that_there_is_not_is_said(self):
+        for command in ("serve", "127.0.0.1:0"), ("call", "127.0.0.1:1", "-m", "x"), ("bench", "--self"):
+            done = self.run_tool(*command, "--congestion", "cubix")
+            self.assert_code(done, 7, "--congestion cubix: the system has none of that name, or does not permit it")
+
+    def test_congestion_control_is_that_of_the_connection(self):
+        server = self.serve("--congestion", "reno")
+        done = self.run_tool("call", server.address, "--congestion", "reno", "-m", "x")
+        self.assertEqual((done.returncode, done.stdout), (0, b"x"), done.stderr)
+
     def test_workers_take_descriptors_too(self):
         server = self.serve("--max-conns", "1k", "--workers", "40",
                             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 300)))
@@ -358,7 +380,7 @@ class Signals(ToolTest):
         self.assertEqual(server.wait(), 0)
 
 
-COMMANDS = ("serve", "call", "inspect", "ping", "completion", "version")
+COMMANDS = ("serve", "call", "inspect", "ping", "bench", "completion", "version")
 
 
 class Usage(ToolTest):
@@ -402,7 +424,7 @@ class Usage(ToolTest):
     def test_nothing_is_promised_that_does_not_work_yet(self):
         for option in ("--key", "--checksum"):
             self.assert_code(self.run_tool("serve", option, "1"), 2, option, "no such option")
-        for command in ("bench", "keygen", "pubkey", "scan"):
+        for command in ("keygen", "pubkey", "scan"):
             self.assert_code(self.run_tool(command), 2, command, "no such command", ", ".join(COMMANDS))
 
     def test_bad_values_name_option_value_and_what_is_allowed(self):

@@ -46,6 +46,7 @@ LEFT_OUT = {
         "Limits.test_too_low_a_descriptor_limit_is_an_error": POSIX,
         "Limits.test_what_the_hard_descriptor_limit_does_not_allow_is_said": POSIX,
         "Limits.test_workers_take_descriptors_too": POSIX,
+        "Limits.test_congestion_control_is_that_of_the_connection": POSIX,
         "Listening.test_both_ways_of_waiting_serve": POSIX,
         "Listening.test_descriptor_that_is_no_listening_socket_is_refused": DESCRIPTORS,
         "Listening.test_listening_descriptor_is_taken_over": DESCRIPTORS,
