@@ -108,7 +108,7 @@ enum { SPIN_VAIN_MOST = 10 }; /* after that many, one turn in 1,024 spins */
 static bool spin(struct loop *loop, uint64_t *wait_ms, enum framed_status *st)
 {
     uint64_t had = framed_os_completions(loop->poller);
-    uint64_t spin_ns = *wait_ms < loop->spin_us / 1000 ? *wait_ms * 1000000 : (uint64_t)loop->spin_us * 1000;
+    uint64_t spin_ns = *wait_ms <= loop->spin_us / 1000 ? *wait_ms * 1000000 : (uint64_t)loop->spin_us * 1000;
     uint64_t began_ns = framed_os_clock_ns(), spent_ns;
     do {
         *st = framed_os_wait(loop->poller, 0);

@@ -287,6 +287,16 @@ static void spinning_ends_with_the_wait(void **state)
     spinner_stop(&s);
 }
 
+static void spinning_ends_with_the_wait_also_within_its_last_millisecond(void **state)
+{
+    (void)state;
+    struct spinner s;
+    spinner_start(&s, 3999);
+    (void)looks_of_turn(&s, 3);
+    assert_int_equal(sim_now_us(), 3000);
+    spinner_stop(&s);
+}
+
 static void vain_spin_makes_no_wait_longer(void **state)
 {
     (void)state;
@@ -374,6 +384,7 @@ int main(void)
         cmocka_unit_test(loop_spins_twice_as_rarely_each_time_it_was_in_vain),
         cmocka_unit_test(loop_that_was_paid_for_spinning_spins_in_the_next_turn),
         cmocka_unit_test(spinning_ends_with_the_wait),
+        cmocka_unit_test(spinning_ends_with_the_wait_also_within_its_last_millisecond),
         cmocka_unit_test(vain_spin_makes_no_wait_longer),
         cmocka_unit_test(client_and_server_that_spin_understand_each_other),
         cmocka_unit_test(too_long_a_spin_is_refused),
