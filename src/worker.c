@@ -102,19 +102,23 @@ enum framed_status framed_worker_give(struct worker *w, const struct newcomer *n
 
 /* ---- draining ---- */
 
-static void break_guests(struct worker *w, enum conn_late why)
+/* False: nobody was left but who was closed already. */
+static bool break_guests(struct worker *w, enum conn_late why)
 {
+    bool any = false;
     for (struct guest *g = w->guests; g != NULL; g = g->next) {
+        if (g->conn.closing) continue;
+        any = true;
         g->conn.late = (uint8_t)why;
         framed_conn_break(&g->conn, FRAMED_TIMEOUT);
     }
+    return any;
 }
 
 static void drain_timer_fired(struct timer *t)
 {
     struct worker *w = (struct worker *)(void *)((uint8_t *)t - offsetof(struct worker, drain_timer));
-    w->drain_late = true;
-    break_guests(w, LATE_DRAIN);
+    w->drain_late = break_guests(w, LATE_DRAIN);
 }
 
 static void begin_drain(struct worker *w)
@@ -191,7 +195,7 @@ enum framed_status framed_worker_init(struct worker *w, struct framed_server *sr
 void framed_worker_fini(struct worker *w)
 {
     w->draining = true;
-    break_guests(w, LATE_FREED);
+    (void)break_guests(w, LATE_FREED);
     while (w->sockets > 0 && framed_os_wait(w->loop.poller, 0) == FRAMED_OK) continue;
     framed_wheel_clear(&w->loop.wheel, &w->drain_timer);
     framed_loop_fini(&w->loop);

@@ -73,6 +73,55 @@ static void drain_forgets_nobody_whoever_comes_first(void **state)
     }
 }
 
+/* Between making and running, so much time that a drain reckoned from the making would be late at once. */
+static void serve_long_after_it_was_made(struct rig *rig)
+{
+    rig->config.drain_ms = 20;
+    assert_int_equal(framed_server_new(&rig->config, &rig->server), FRAMED_OK);
+    assert_int_equal(framed_server_listen(rig->server, WHERE), FRAMED_OK);
+    sim_run_ms(30);
+}
+
+static void drain_before_anybody_came_closes_nobody(void **state)
+{
+    (void)state;
+    struct rig rig;
+    serve_with_workers(&rig, 0);
+    serve_long_after_it_was_made(&rig);
+    framed_server_drain(rig.server);
+    rig.actor = sim_add_actor(rig_run, &rig);
+    assert_true(sim_run_until(rig_is_done, &rig, 1000));
+    assert_int_equal(rig.run_status, FRAMED_OK);
+    rig_stop(&rig);
+}
+
+static void finish_peer(void *peer)
+{
+    sim_peer_finish(peer);
+}
+
+/* The last peer finishes in the very millisecond in which the drain would cut it off, a little before or a little after that is
+ * seen. TIMEOUT says that it was cut off; otherwise nobody was. */
+static void drain_whose_last_connection_ends_at_the_deadline_is_not_late(void **state)
+{
+    (void)state;
+    size_t in_time = 0;
+    for (uint64_t seed = 0; seed < SEEDS / 10; seed++) {
+        struct rig rig;
+        serve_with_workers(&rig, seed);
+        rig.config.drain_ms = 20;
+        rig_serve(&rig);
+        struct sim_peer *peer = connected();
+        call_once(peer, "hello");
+        sim_at(20, finish_peer, peer);
+        framed_server_drain(rig.server);
+        assert_true(sim_run_until(rig_is_done, &rig, 1000));
+        in_time += rig.run_status == FRAMED_OK;
+        rig_stop(&rig);
+    }
+    assert_true(in_time > 0);
+}
+
 static void server_that_is_freed_with_connections_on_their_way_closes_them(void **state)
 {
     (void)state;
@@ -374,6 +423,8 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_connection_is_served_whichever_worker_has_it),
         cmocka_unit_test(drain_forgets_nobody_whoever_comes_first),
+        cmocka_unit_test(drain_before_anybody_came_closes_nobody),
+        cmocka_unit_test(drain_whose_last_connection_ends_at_the_deadline_is_not_late),
         cmocka_unit_test(server_that_is_freed_with_connections_on_their_way_closes_them),
         cmocka_unit_test(loop_that_failed_is_told_although_a_drain_was_late),
         cmocka_unit_test(server_runs_once),
