@@ -124,6 +124,7 @@ static void drain_timer_fired(struct timer *t)
 static void begin_drain(struct worker *w)
 {
     w->draining = true;
+    framed_loop_forget_now(&w->loop); /* it may be the first turn, long after the server was made */
     if (w->config.drain_ms != FRAMED_NEVER)
         framed_wheel_set(&w->loop.wheel, &w->drain_timer, framed_loop_now(&w->loop) + w->config.drain_ms);
     for (struct guest *g = w->guests; g != NULL; g = g->next) framed_conn_drain(&g->conn); /* guests go later, in `gone` */

@@ -100,6 +100,25 @@ static void finish_peer(void *peer)
     sim_peer_finish(peer);
 }
 
+/* Some workers hear of the drain in their first turn, and of a connection that was given to them before. */
+static void drain_gives_all_its_time_to_who_was_on_the_way_to_a_worker_without_a_turn(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= SEEDS / 10; seed++) {
+        struct rig rig;
+        serve_with_workers(&rig, seed);
+        serve_long_after_it_was_made(&rig);
+        struct sim_peer *first = connected();
+        sim_peer_send_frame_text(first, "Q");
+        sim_at(10, finish_peer, first);
+        for (size_t i = 1; i < PEERS; i++) sim_at(10, finish_peer, connected());
+        rig.actor = sim_add_actor(rig_run, &rig);
+        assert_true(sim_run_until(rig_is_done, &rig, 1000));
+        assert_int_equal(rig.run_status, FRAMED_OK);
+        rig_stop(&rig);
+    }
+}
+
 /* The last peer finishes in the very millisecond in which the drain would cut it off, a little before or a little after that is
  * seen. TIMEOUT says that it was cut off; otherwise nobody was. */
 static void drain_whose_last_connection_ends_at_the_deadline_is_not_late(void **state)
@@ -424,6 +443,7 @@ int main(void)
         cmocka_unit_test(every_connection_is_served_whichever_worker_has_it),
         cmocka_unit_test(drain_forgets_nobody_whoever_comes_first),
         cmocka_unit_test(drain_before_anybody_came_closes_nobody),
+        cmocka_unit_test(drain_gives_all_its_time_to_who_was_on_the_way_to_a_worker_without_a_turn),
         cmocka_unit_test(drain_whose_last_connection_ends_at_the_deadline_is_not_late),
         cmocka_unit_test(server_that_is_freed_with_connections_on_their_way_closes_them),
         cmocka_unit_test(loop_that_failed_is_told_although_a_drain_was_late),
