@@ -634,7 +634,7 @@ static enum framed_status send_when_room(struct framed_client *c, struct framed_
         st = may_send(c, frame);
     }
     if (st != FRAMED_OK) return st;
-    told_writable(c);
+    c->tell_writable = false; /* he knows; but whoever was to be told of the connection may be another */
     st = put(c, frame);
     if (st == FRAMED_OK) framed_conn_flush(&c->conn);
     return st;
@@ -680,9 +680,10 @@ static enum framed_status start_when_room(struct framed_client *c, struct framed
                                           uint64_t *id)
 {
     struct framed_buf kept = {0};
+    bool promised = c->tell_writable; /* before: to whoever began to connect, or was told FRAMED_FULL */
     enum framed_status st = framed_client_start(c, request, left32(c, p), id);
     while (st == FRAMED_FULL) {
-        told_writable(c);
+        c->tell_writable = promised;
         st = keep_if_given(c, &request, &kept);
         if (st != FRAMED_OK) break;
         release_given(c);

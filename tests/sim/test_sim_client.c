@@ -523,6 +523,27 @@ static void full_at_max_calls_until_the_replies_of_calls_that_timed_out_have_com
     pair_stop(&p);
 }
 
+static void call_without_room_leaves_who_was_full_before_to_be_told(void **state)
+{
+    struct framed_client_config config = client_config();
+    struct framed_event event;
+    uint64_t id = 0;
+    (void)state;
+    config.max_calls = 1;
+    sim_start(0);
+    struct pair p = pair_start(&config);
+    uint64_t first = started(p.client, "1", 10);
+    assert_int_equal(framed_client_start(p.client, framed_bytes_str("2"), 1000, &id), FRAMED_FULL);
+    assert_failed_event(p.client, first, FRAMED_MAYBE_EXECUTED, FRAMED_TIMEOUT);
+    assert_int_equal(framed_client_call(p.client, framed_bytes_str("3"), 10, &event), FRAMED_TIMEOUT);
+    assert_int_equal(event.outcome, FRAMED_NOT_EXECUTED);
+    sim_peer_send_frame_text(p.peer, "late");
+    assert_int_equal(framed_client_next(p.client, 100, &event), FRAMED_OK);
+    assert_int_equal(event.kind, FRAMED_EVENT_WRITABLE);
+    assert_int_equal(framed_client_next(p.client, 100, &event), FRAMED_MORE); /* told once */
+    pair_stop(&p);
+}
+
 static void full_at_max_unsent_and_writable_when_the_peer_reads(void **state)
 {
     struct framed_client_config config = client_config();
@@ -729,6 +750,55 @@ static void connection_that_ends_before_anybody_looked_is_told_first_as_connecte
     assert_int_equal(event.kind, FRAMED_EVENT_ENDED);
     assert_int_equal(event.status, FRAMED_CLOSED);
     assert_int_equal(framed_client_next(client, 0, &event), FRAMED_CLOSED);
+    framed_client_free(client);
+    sim_acceptor_close(listener);
+    sim_stop();
+}
+
+/* A call waits for the connection, but does not take away what connecting without waiting has promised to tell. */
+static void connection_that_ends_under_a_call_that_waited_for_it_is_told_as_connected_too(void **state)
+{
+    static const struct sim_script ends = {.cut = SIM_CUT_END};
+    struct rig rig;
+    struct framed_event event;
+    struct framed_client *client;
+    (void)state;
+    rig_start(&rig, 0);
+    rig_serve(&rig);
+    sim_run_ms(0);
+    sim_script(SIM_ACCEPTOR, &ends);
+    assert_int_equal(framed_client_new(NULL, &client), FRAMED_OK);
+    assert_int_equal(framed_client_connect(client, WHERE, 0), FRAMED_MORE);
+    assert_int_equal(framed_client_call(client, framed_bytes_str("x"), 1000, &event), FRAMED_CLOSED);
+    assert_int_equal(event.outcome, FRAMED_NOT_EXECUTED);
+    assert_int_equal(framed_client_next(client, 0, &event), FRAMED_OK);
+    assert_int_equal(event.kind, FRAMED_EVENT_WRITABLE);
+    assert_int_equal(framed_client_next(client, 0, &event), FRAMED_OK);
+    assert_int_equal(event.kind, FRAMED_EVENT_ENDED);
+    assert_int_equal(event.status, FRAMED_CLOSED);
+    framed_client_free(client);
+    rig_stop(&rig);
+}
+
+static void connection_that_a_send_waited_for_is_told_as_connected_too(void **state)
+{
+    struct framed_client_config config = client_config();
+    struct framed_event event;
+    struct framed_client *client;
+    (void)state;
+    config.replies = FRAMED_REPLIES_NONE;
+    sim_start(0);
+    struct sim_acceptor *listener = sim_listen(WHERE);
+    assert_int_equal(framed_client_new(&config, &client), FRAMED_OK);
+    assert_int_equal(framed_client_connect(client, WHERE, 0), FRAMED_MORE);
+    assert_int_equal(framed_client_send(client, framed_bytes_str("x"), 1000), FRAMED_OK);
+    struct sim_peer *peer = sim_accept(listener);
+    assert_non_null(peer);
+    sim_peer_finish(peer);
+    assert_int_equal(framed_client_next(client, 1000, &event), FRAMED_OK);
+    assert_int_equal(event.kind, FRAMED_EVENT_WRITABLE);
+    assert_int_equal(framed_client_next(client, 1000, &event), FRAMED_OK);
+    assert_int_equal(event.kind, FRAMED_EVENT_ENDED);
     framed_client_free(client);
     sim_acceptor_close(listener);
     sim_stop();
@@ -1314,6 +1384,8 @@ int main(void)
         cmocka_unit_test(calls_begun_leave_without_a_turn_once_they_fill_a_send),
         cmocka_unit_test(calls_begun_leave_when_the_client_is_freed),
         cmocka_unit_test(connection_that_ends_before_anybody_looked_is_told_first_as_connected_then_as_ended),
+        cmocka_unit_test(connection_that_ends_under_a_call_that_waited_for_it_is_told_as_connected_too),
+        cmocka_unit_test(connection_that_a_send_waited_for_is_told_as_connected_too),
         cmocka_unit_test(connecting_succeeds_although_the_connection_has_ended_since),
         cmocka_unit_test(call_begun_while_replies_are_ready_leaves_before_they_are_all_taken),
         cmocka_unit_test(call_after_one_that_timed_out_leaves_at_once),
@@ -1334,6 +1406,7 @@ int main(void)
         cmocka_unit_test(oversize_request_is_refused_before_it_is_begun),
         cmocka_unit_test(full_at_max_calls_and_writable_when_there_is_room),
         cmocka_unit_test(full_at_max_calls_until_the_replies_of_calls_that_timed_out_have_come),
+        cmocka_unit_test(call_without_room_leaves_who_was_full_before_to_be_told),
         cmocka_unit_test(full_at_max_unsent_and_writable_when_the_peer_reads),
         cmocka_unit_test(finish_half_closes_only_after_the_last_reply),
         cmocka_unit_test(finish_waits_for_the_late_reply_of_a_call_that_timed_out),
