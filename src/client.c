@@ -381,6 +381,7 @@ static enum framed_status give_up_connecting(struct framed_client *c, enum frame
 {
     c->state = CLIENT_ENDED;
     c->ended = st;
+    told_writable(c);
     (void)snprintf(c->error, sizeof c->error, "cannot connect to %s: %s", c->address, framed_status_text(st));
     return st;
 }

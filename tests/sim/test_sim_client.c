@@ -804,6 +804,32 @@ static void connection_that_a_send_waited_for_is_told_as_connected_too(void **st
     sim_stop();
 }
 
+/* The last connection came to be and ended, and nobody asked; this one did not come to be. */
+static void connecting_that_fails_is_not_told_as_connected(void **state)
+{
+    static const struct sim_script ends = {.cut = SIM_CUT_END};
+    struct rig rig;
+    struct framed_event event;
+    struct framed_client *client;
+    (void)state;
+    rig_start(&rig, 0);
+    rig_serve(&rig);
+    sim_run_ms(0);
+    sim_script(SIM_ACCEPTOR, &ends);
+    assert_int_equal(framed_client_new(NULL, &client), FRAMED_OK);
+    assert_int_equal(framed_client_connect(client, WHERE, 0), FRAMED_MORE);
+    for (int i = 0; i < 3; i++) {
+        sim_run_ms(0);
+        assert_int_equal(framed_client_step(client), FRAMED_OK);
+    }
+    assert_int_equal(framed_client_connect(client, "nowhere.example:1", 0), FRAMED_NOT_FOUND);
+    assert_int_equal(framed_client_next(client, 0, &event), FRAMED_OK);
+    assert_int_equal(event.kind, FRAMED_EVENT_ENDED);
+    assert_int_equal(event.status, FRAMED_NOT_FOUND);
+    framed_client_free(client);
+    rig_stop(&rig);
+}
+
 static void connecting_succeeds_although_the_connection_has_ended_since(void **state)
 {
     static const struct sim_script ends = {.cut = SIM_CUT_END};
@@ -1386,6 +1412,7 @@ int main(void)
         cmocka_unit_test(connection_that_ends_before_anybody_looked_is_told_first_as_connected_then_as_ended),
         cmocka_unit_test(connection_that_ends_under_a_call_that_waited_for_it_is_told_as_connected_too),
         cmocka_unit_test(connection_that_a_send_waited_for_is_told_as_connected_too),
+        cmocka_unit_test(connecting_that_fails_is_not_told_as_connected),
         cmocka_unit_test(connecting_succeeds_although_the_connection_has_ended_since),
         cmocka_unit_test(call_begun_while_replies_are_ready_leaves_before_they_are_all_taken),
         cmocka_unit_test(call_after_one_that_timed_out_leaves_at_once),
