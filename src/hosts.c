@@ -13,6 +13,7 @@ enum framed_status framed_hosts_init(struct hosts *hosts, uint64_t seed, const s
 {
     *hosts = (struct hosts){.seed = seed};
     framed_pool_init(&hosts->pool, alloc, budget);
+    hosts->pool.keep_most = HOSTS_KEEP_BYTES;
     return framed_os_lock_new(&hosts->lock, alloc);
 }
 

@@ -5,7 +5,8 @@
 #include "os/os.h"
 #include "pool.h"
 
-enum { HOST_BUCKETS = 1024 };
+/* Entries are kept for those who come and go: but few, since no loop could give them up for anything else. */
+enum { HOST_BUCKETS = 1024, HOSTS_KEEP_BYTES = 4096 };
 
 struct host {
     struct host *next;

@@ -2,7 +2,7 @@
  * pool.c: free lists by size class, a few large blocks kept warm, one budget.
  * Must not know what the memory is for.
  * Invariants: a block of n <= 64 KiB has its class's size; a larger one carries its capacity in front; budget->used is what
- * the parent has given and not got back; several pools that share a budget keep at most a quarter of it.
+ * the parent has given and not got back; several loops' pools that share a budget keep at most a quarter of it.
  *
  * A large request is given the largest kept block, also a much bigger one: a frame that grows as its bytes come then moves at
  * most once. Memory so lent was bought by bytes once received, and is bounded by what is kept.

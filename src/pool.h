@@ -14,7 +14,7 @@
 struct budget {
     atomic_size_t used;
     size_t limit;
-    size_t pools; /* that share it; 0: one */
+    size_t pools; /* that share it, one for each loop; 0: one */
 };
 
 enum { POOL_CLASSES = 11, POOL_LARGE = 16 }; /* 64 B to 64 KiB, by powers of two; and how many larger blocks are kept */

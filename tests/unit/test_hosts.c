@@ -93,11 +93,27 @@ static void host_is_counted_up_to_its_limit_and_forgotten_with_its_last_connecti
     for (size_t i = 0; i < HOST_BUCKETS; i++) assert_null(hosts.buckets[i]);
 }
 
+/* What is kept for later counts against all loops, and none of them can give it up. */
+static void hosts_that_are_gone_hold_little_of_the_budget(void **state)
+{
+    (void)state;
+    enum { HOSTS = 1000 };
+    struct host *all[HOSTS];
+    for (size_t i = 0; i < HOSTS; i++) {
+        const struct os_host is = host_of(i);
+        all[i] = enter(&is);
+    }
+    assert_true(atomic_load(&budget.used) >= HOSTS * sizeof **all);
+    for (size_t i = 0; i < HOSTS; i++) framed_hosts_leave(&hosts, all[i]);
+    assert_true(atomic_load(&budget.used) <= HOSTS_KEEP_BYTES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(hosts_chosen_to_collide_lie_apart_under_another_seed, begin, end),
         cmocka_unit_test_setup_teardown(host_is_counted_up_to_its_limit_and_forgotten_with_its_last_connection, begin, end),
+        cmocka_unit_test_setup_teardown(hosts_that_are_gone_hold_little_of_the_budget, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
