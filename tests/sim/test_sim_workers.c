@@ -238,6 +238,27 @@ static void newcomer_without_memory_is_turned_away_and_counted(void **state)
     }
 }
 
+/* In one second of all loops together. */
+static void lines_of_all_workers_are_bounded_together_and_counted(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct sim_peer *peers[PEERS];
+    serve_with_workers(&rig, 0);
+    rig.config.max_log_lines = 2;
+    rig_serve(&rig);
+    for (size_t i = 0; i < PEERS; i++) peers[i] = connected();
+    for (size_t i = 0; i < PEERS; i++) sim_peer_send(peers[i], "GET /", 5);
+    sim_run_ms(1);
+    assert_int_equal(rig_stats(&rig).framing_errors, PEERS);
+    assert_int_equal(rig.line_count, 2);
+    assert_int_equal(rig_stats(&rig).log_suppressed, PEERS - 2);
+    for (size_t i = 0; i < PEERS; i++) sim_peer_close(peers[i]);
+    assert_int_equal(rig_drain(&rig, 5000), FRAMED_OK);
+    assert_int_equal(rig_logged(&rig, "5 log lines were left out"), 1);
+    rig_stop(&rig);
+}
+
 /* ---- spinning ---- */
 
 struct spinner {
@@ -450,6 +471,7 @@ int main(void)
         cmocka_unit_test(server_runs_once),
         cmocka_unit_test(thread_that_cannot_be_started_ends_the_run),
         cmocka_unit_test(newcomer_without_memory_is_turned_away_and_counted),
+        cmocka_unit_test(lines_of_all_workers_are_bounded_together_and_counted),
         cmocka_unit_test(loop_without_spinning_looks_once_a_turn),
         cmocka_unit_test(what_comes_while_it_spins_needs_no_sleep),
         cmocka_unit_test(loop_spins_twice_as_rarely_each_time_it_was_in_vain),

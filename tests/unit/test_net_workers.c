@@ -336,8 +336,18 @@ static void every_call_of_many_clients_gets_its_own_reply(void **state)
     net_server_stop(&s);
 }
 
-/* Lines of several workers are said one at a time, and as many a second as of one. */
-static void log_is_bounded_for_all_workers_together(void **state)
+/* How many connections the log says were closed. */
+static size_t lines_said(struct net_server *s)
+{
+    size_t n = 0;
+    (void)pthread_mutex_lock(&s->log.lock);
+    for (const char *at = s->log.text; at != NULL && (at = strstr(at, " closed: ")) != NULL; at++) n++;
+    (void)pthread_mutex_unlock(&s->log.lock);
+    return n;
+}
+
+/* However the workers' lines come together. That they are bounded together, test_sim_workers.c shows in its own time. */
+static void every_line_of_several_workers_is_said_or_counted(void **state)
 {
     (void)state;
     struct net_server s;
@@ -352,6 +362,7 @@ static void log_is_bounded_for_all_workers_together(void **state)
     }
     net_server_closed(&s, PEERS);
     assert_int_equal(net_stats(&s).framing_errors, PEERS);
+    assert_int_equal(lines_said(&s) + net_stats(&s).log_suppressed, PEERS);
     net_server_stop(&s);
 }
 
@@ -370,7 +381,7 @@ int main(void)
         NET_TEST(server_that_never_ran_is_freed_with_all_its_workers),
         NET_TEST(too_many_workers_are_refused),
         NET_TEST(every_call_of_many_clients_gets_its_own_reply),
-        NET_TEST(log_is_bounded_for_all_workers_together),
+        NET_TEST(every_line_of_several_workers_is_said_or_counted),
     };
     return NET_RUN("workers", tests);
 }
