@@ -259,6 +259,31 @@ static void lines_of_all_workers_are_bounded_together_and_counted(void **state)
     rig_stop(&rig);
 }
 
+static void newcomer_whose_handle_no_loop_takes_is_turned_away_and_counted(void **state)
+{
+    (void)state;
+    for (uint64_t n = 1; n <= PEERS; n++) {
+        struct rig rig;
+        struct sim_peer *peers[PEERS];
+        serve_with_workers(&rig, n);
+        rig.config.max_conns = PEERS;
+        rig.config.max_conns_per_address = PEERS;
+        rig_serve(&rig);
+        sim_run_ms(1);
+        sim_fail(OP_ATTACH, n, FRAMED_LIMIT);
+        for (size_t i = 0; i < PEERS; i++) peers[i] = connected();
+        sim_run_ms(1);
+        assert_int_equal(rig_stats(&rig).connections, PEERS - 1);
+        assert_int_equal(rig_stats(&rig).accept_failures, 1);
+        assert_serves(); /* there is room for one, also from this address */
+        for (size_t i = 0; i < PEERS; i++) sim_peer_close(peers[i]);
+        sim_run_ms(1);
+        assert_int_equal(rig_stats(&rig).connections, 0);
+        assert_int_equal(rig_drain(&rig, 5000), FRAMED_OK);
+        rig_stop(&rig);
+    }
+}
+
 /* ---- spinning ---- */
 
 struct spinner {
@@ -472,6 +497,7 @@ int main(void)
         cmocka_unit_test(thread_that_cannot_be_started_ends_the_run),
         cmocka_unit_test(newcomer_without_memory_is_turned_away_and_counted),
         cmocka_unit_test(lines_of_all_workers_are_bounded_together_and_counted),
+        cmocka_unit_test(newcomer_whose_handle_no_loop_takes_is_turned_away_and_counted),
         cmocka_unit_test(loop_without_spinning_looks_once_a_turn),
         cmocka_unit_test(what_comes_while_it_spins_needs_no_sleep),
         cmocka_unit_test(loop_spins_twice_as_rarely_each_time_it_was_in_vain),
