@@ -68,9 +68,9 @@ def wait_until(condition, what, patience_s=PATIENCE_S):
         time.sleep(0.02)
 
 
-def listening(*command):
+def listening(*command, **more):
     """A program of this folder that prints where it listens: (process, "HOST:PORT")."""
-    process = start(*command, stdout=subprocess.PIPE)
+    process = start(*command, stdout=subprocess.PIPE, **more)
     words = process.stdout.readline().decode().split()
     if len(words) != 3:
         raise RuntimeError(f"{command} does not listen")
