@@ -81,9 +81,15 @@ static bool filled(const uint8_t *at, size_t n, uint64_t serial)
     return true;
 }
 
+/* What is to be done, and 24 bits that follow from whose it is: rude peers send zeros, too. */
+static uint32_t kind_of(uint32_t worker, uint64_t serial, enum ledger_what what)
+{
+    return (uint32_t)what | (uint32_t)(mix(~(serial * LEDGER_WORKERS + worker)) << 8);
+}
+
 static void head(uint8_t at[LEDGER_HEAD], uint32_t worker, uint64_t serial, enum ledger_what what)
 {
-    uint32_t kind = (uint32_t)what;
+    uint32_t kind = kind_of(worker, serial, what);
     memcpy(at, &worker, 4);
     memcpy(at + 4, &kind, 4);
     memcpy(at + 8, &serial, 8);
@@ -102,8 +108,8 @@ bool ledger_read(struct framed_bytes request, uint32_t *worker, uint64_t *serial
     memcpy(worker, request.at, 4);
     memcpy(&kind, request.at + 4, 4);
     memcpy(serial, request.at + 8, 8);
-    *what = (enum ledger_what)(kind % WHATS);
-    return *worker < LEDGER_WORKERS && kind < WHATS;
+    *what = (enum ledger_what)((kind & 0xff) % WHATS);
+    return *worker < LEDGER_WORKERS && kind == kind_of(*worker, *serial, *what);
 }
 
 bool ledger_answers(struct framed_bytes reply, size_t n, uint32_t worker, uint64_t serial, enum ledger_what what)
