@@ -52,7 +52,7 @@ PROTO := $(wildcard proto/*.c)
 SRC   := $(wildcard src/*.c)
 OS    := $(wildcard src/os/os_$(SYSTEM)*.c)
 CLI   := $(filter-out src/cli/host_%.c,$(wildcard src/cli/*.c)) $(wildcard src/cli/host_$(SYSTEM)*.c)
-BENCH := $(filter-out bench/load.c,$(wildcard bench/*.c))
+BENCH := $(filter-out bench/load.c bench/tally.c bench/generate.c,$(wildcard bench/*.c))
 UNIT  := $(wildcard tests/unit/test_*.c)
 SIM   := $(wildcard tests/sim/test_*.c)
 SIMULATOR := $(wildcard tests/support/sim*.c)
@@ -241,7 +241,7 @@ include tests/faults/faults.mk
 
 # ---- bench ----
 
-$(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(call obj,bench/load.c) $(BUILD)/libframed.a
+$(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(call obj,bench/load.c bench/tally.c bench/generate.c) $(BUILD)/libframed.a
 	@mkdir -p $(@D)
 	$(call SAY,LD )$(LINK) -o $@ $^
 

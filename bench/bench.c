@@ -7,7 +7,6 @@
  */
 #define _GNU_SOURCE 1
 #include "load.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -187,28 +186,6 @@ static int run_program(char *const argv[])
 
 /* ---- processor time ---- */
 
-/* Nanoseconds on a core so far, of all threads of a process. Exact once they sleep. */
-static uint64_t cpu_ns(pid_t pid)
-{
-    char path[64];
-    uint64_t sum = 0;
-    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
-    DIR *tasks = opendir(path);
-    if (tasks == NULL) return 0;
-    for (struct dirent *d; (d = readdir(tasks)) != NULL;) {
-        char file[sizeof path + sizeof d->d_name + 16];
-        unsigned long long ns;
-        if (d->d_name[0] == '.') continue;
-        snprintf(file, sizeof file, "%s/%s/schedstat", path, d->d_name);
-        FILE *f = fopen(file, "re");
-        if (f == NULL) continue;
-        if (fscanf(f, "%llu", &ns) == 1) sum += ns;
-        fclose(f);
-    }
-    closedir(tasks);
-    return sum;
-}
-
 /* Seconds that all cores were busy so far, stolen time included. */
 static double machine_busy_s(void)
 {
@@ -314,11 +291,11 @@ static int measure(struct server *s, const struct load_config *config, double se
     int failed = load == NULL || load_run(load, WARM_SECONDS, 0, &r) != 0;
     if (!failed) {
         poll(NULL, 0, 2); /* the server has gone back to sleep: its processor time is exact */
-        uint64_t before = cpu_ns(s->pid);
+        uint64_t before = load_cpu_ns(s->pid);
         failed = load_run(load, seconds, 0, &r) != 0;
         if (!failed) {
             poll(NULL, 0, 2);
-            figures[CPU] = (double)(cpu_ns(s->pid) - before) / (double)r.messages;
+            figures[CPU] = (double)(load_cpu_ns(s->pid) - before) / (double)r.messages;
             figures[RATE] = (double)r.messages / r.seconds;
             figures[P50] = r.p50_us;
         }
@@ -398,7 +375,7 @@ static int run_once(const struct options *o, const struct workload *w, enum side
     if (w->subject == GENERATOR) return generate_once(o, w, side, figures);
     bool tapped = w->subject == TAP && side == OURS;
     if ((tapped ? start_tap(o, &s, &target) : start_side(o, side, &s)) != 0) return -1;
-    struct load_config config = {"127.0.0.1", s.port, w->conns, w->inflight, w->size};
+    struct load_config config = {"127.0.0.1", s.port, w->conns, w->inflight, w->size, 0};
     int failed = measure(&s, &config, o->seconds, figures);
     server_stop(&s);
     if (tapped) server_stop(&target);

@@ -10,13 +10,13 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,9 +30,6 @@ enum {
     EVENTS = 128,
     SILENCE_MS = 5000
 };
-
-/* Log-linear: 256 steps for each doubling, so a value is known to 0.4 %. */
-enum { STEP_BITS = 8, STEPS = 1 << STEP_BITS, DOUBLINGS = 36, BUCKETS = (DOUBLINGS + 1) * STEPS };
 
 struct conn {
     int fd;
@@ -51,7 +48,9 @@ struct conn {
 struct load {
     unsigned conns;
     unsigned inflight;
+    double rate;
     int epoll;
+    int timer;     /* of a run at a rate; else -1 */
     size_t frame;  /* bytes of a frame */
     size_t head;   /* of it, the part that is checked: length word and number */
     size_t stride; /* of it, the part that lies in a slot; the rest is `filler`, shared by all */
@@ -61,72 +60,9 @@ struct load {
 
     uint64_t left_to_issue; /* of a counted run; else UINT64_MAX */
     uint64_t outstanding;
-    uint64_t messages;
-    uint64_t longest_ns;
-    uint64_t buckets[BUCKETS];
+    uint64_t paced; /* requests issued by a run at a rate */
+    struct tally tally;
 };
-
-static char error_text[160];
-
-const char *load_error(void)
-{
-    return error_text;
-}
-
-__attribute__((format(printf, 1, 2))) static int fail(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(error_text, sizeof error_text, format, args);
-    va_end(args);
-    return -1;
-}
-
-uint64_t load_clock_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-/* ---- latencies ---- */
-
-static unsigned bucket_of(uint64_t ns)
-{
-    if (ns < STEPS) return (unsigned)ns;
-    unsigned shift = 63u - (unsigned)__builtin_clzll(ns) - STEP_BITS;
-    unsigned bucket = (shift + 1) * STEPS + (unsigned)((ns >> shift) - STEPS);
-    return bucket < BUCKETS ? bucket : BUCKETS - 1;
-}
-
-static double bucket_start(unsigned bucket)
-{
-    if (bucket < STEPS) return bucket;
-    unsigned shift = bucket / STEPS - 1;
-    return (double)((uint64_t)(STEPS + bucket % STEPS) << shift);
-}
-
-static double percentile_us(const struct load *l, double share)
-{
-    double rank = share * (double)l->messages;
-    double below = 0;
-    for (unsigned i = 0; i < BUCKETS; i++) {
-        double here = (double)l->buckets[i];
-        if (here > 0 && below + here >= rank) {
-            double start = bucket_start(i);
-            return (start + (bucket_start(i + 1) - start) * (rank - below) / here) / 1000;
-        }
-        below += here;
-    }
-    return 0;
-}
-
-static void note_latency(struct load *l, uint64_t ns)
-{
-    l->buckets[bucket_of(ns)]++;
-    if (ns > l->longest_ns) l->longest_ns = ns;
-    l->messages++;
-}
 
 /* ---- sending ---- */
 
@@ -135,15 +71,23 @@ static uint8_t *slot_of(const struct load *l, const struct conn *c, uint64_t num
     return c->slots + (number % l->inflight) * l->stride;
 }
 
+static bool has_place(const struct load *l, const struct conn *c)
+{
+    return c->due - c->replied < l->inflight && l->left_to_issue > 0;
+}
+
+static void issue_one(struct load *l, struct conn *c, uint64_t due)
+{
+    memcpy(slot_of(l, c, c->due) + WORD, &c->due, l->head - WORD);
+    c->due_ns[c->due % l->inflight] = due;
+    c->due++;
+    l->outstanding++;
+    if (l->left_to_issue != UINT64_MAX) l->left_to_issue--;
+}
+
 static void issue(struct load *l, struct conn *c, uint64_t now)
 {
-    while (c->due - c->replied < l->inflight && l->left_to_issue > 0) {
-        memcpy(slot_of(l, c, c->due) + WORD, &c->due, l->head - WORD);
-        c->due_ns[c->due % l->inflight] = now;
-        c->due++;
-        l->outstanding++;
-        if (l->left_to_issue != UINT64_MAX) l->left_to_issue--;
-    }
+    while (has_place(l, c)) issue_one(l, c, now);
 }
 
 /* The bytes of requests [sent, due) as views; *n of them. Requests that lie side by side are one view. */
@@ -174,7 +118,7 @@ static int wait_for_room(struct load *l, struct conn *c, bool wait)
     if (c->waits_for_room == wait) return 0;
     struct epoll_event e = {.events = wait ? EPOLLIN | EPOLLOUT : EPOLLIN, .data.ptr = c};
     c->waits_for_room = wait;
-    return epoll_ctl(l->epoll, EPOLL_CTL_MOD, c->fd, &e) == 0 ? 0 : fail("epoll: %s", strerror(errno));
+    return epoll_ctl(l->epoll, EPOLL_CTL_MOD, c->fd, &e) == 0 ? 0 : load_fail("epoll: %s", strerror(errno));
 }
 
 static int flush(struct load *l, struct conn *c)
@@ -183,7 +127,7 @@ static int flush(struct load *l, struct conn *c)
         struct iovec views[VIEWS];
         struct msghdr message = {.msg_iov = views, .msg_iovlen = gather(l, c, views)};
         ssize_t sent = sendmsg(c->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (sent < 0 && errno != EAGAIN) return fail("send: %s", strerror(errno));
+        if (sent < 0 && errno != EAGAIN) return load_fail("send: %s", strerror(errno));
         size_t bytes = c->sent_bytes + (sent > 0 ? (size_t)sent : 0);
         c->sent += bytes / l->frame;
         c->sent_bytes = bytes % l->frame;
@@ -195,19 +139,19 @@ static int flush(struct load *l, struct conn *c)
 
 static int check_head(const struct load *l, const struct conn *c, const uint8_t *head)
 {
-    if (c->replied == c->due) return fail("a reply that nothing asked for");
+    if (c->replied == c->due) return load_fail("a reply that nothing asked for");
     const uint8_t *asked = slot_of(l, c, c->replied);
     if (memcmp(head, asked, WORD) != 0) {
-        return fail("reply %llu has length word %02x%02x%02x%02x instead of %lu", (unsigned long long)c->replied, head[0],
-                    head[1], head[2], head[3], (unsigned long)(l->frame - WORD));
+        return load_fail("reply %llu has length word %02x%02x%02x%02x instead of %lu", (unsigned long long)c->replied,
+                         head[0], head[1], head[2], head[3], (unsigned long)(l->frame - WORD));
     }
-    if (memcmp(head, asked, l->head) != 0) return fail("reply %llu is not its request", (unsigned long long)c->replied);
+    if (memcmp(head, asked, l->head) != 0) return load_fail("reply %llu is not its request", (unsigned long long)c->replied);
     return 0;
 }
 
 static void reply_is_whole(struct load *l, struct conn *c, uint64_t now)
 {
-    note_latency(l, now - c->due_ns[c->replied % l->inflight]);
+    tally_note(&l->tally, now - c->due_ns[c->replied % l->inflight]);
     c->replied++;
     l->outstanding--;
 }
@@ -244,8 +188,8 @@ static int on_readable(struct load *l, struct conn *c, uint64_t *now)
     ssize_t n = recv(c->fd, l->receive, RECEIVE, MSG_DONTWAIT);
     *now = load_clock_ns();
     if (n < 0 && errno == EAGAIN) return 0;
-    if (n < 0) return fail("receive: %s", strerror(errno));
-    if (n == 0) return fail("the server closed a connection");
+    if (n < 0) return load_fail("receive: %s", strerror(errno));
+    if (n == 0) return load_fail("the server closed a connection");
     return take(l, c, l->receive, (size_t)n, *now);
 }
 
@@ -266,8 +210,8 @@ static int run_until(struct load *l, uint64_t stop_ns, uint64_t *now)
     struct epoll_event events[EVENTS];
     while (l->outstanding > 0) {
         int n = epoll_wait(l->epoll, events, EVENTS, SILENCE_MS);
-        if (n < 0 && errno != EINTR) return fail("epoll: %s", strerror(errno));
-        if (n == 0) return fail("%llu replies did not come within 5 s", (unsigned long long)l->outstanding);
+        if (n < 0 && errno != EINTR) return load_fail("epoll: %s", strerror(errno));
+        if (n == 0) return load_fail("%llu replies did not come within 5 s", (unsigned long long)l->outstanding);
         for (int i = 0; i < n; i++) {
             struct conn *c = events[i].data.ptr;
             if ((events[i].events & ~(unsigned)EPOLLOUT) != 0 && on_readable(l, c, now) != 0) return -1;
@@ -279,24 +223,81 @@ static int run_until(struct load *l, uint64_t stop_ns, uint64_t *now)
     return 0;
 }
 
+/* Those whose time has come, in turn on all connections; number k is due at start + k * step. */
+static int issue_due(struct load *l, uint64_t start, uint64_t step, uint64_t now)
+{
+    for (;;) {
+        struct conn *c = &l->conn[l->paced % l->conns];
+        uint64_t due = start + l->paced * step;
+        if (due > now || !has_place(l, c)) return 0;
+        issue_one(l, c, due);
+        l->paced++;
+        if (flush(l, c) != 0) return -1;
+    }
+}
+
+static int run_paced(struct load *l, uint64_t start, uint64_t step, uint64_t *now)
+{
+    struct epoll_event events[EVENTS];
+    uint64_t heard = start;
+    l->paced = 0;
+    for (;;) {
+        uint64_t ticks;
+        uint64_t before = l->tally.messages;
+        if (issue_due(l, start, step, load_clock_ns()) != 0) return -1;
+        if (l->left_to_issue == 0 && l->outstanding == 0) return 0;
+        int n = epoll_wait(l->epoll, events, EVENTS, SILENCE_MS);
+        if (n < 0 && errno != EINTR) return load_fail("epoll: %s", strerror(errno));
+        for (int i = 0; i < n; i++) {
+            struct conn *c = events[i].data.ptr;
+            if (c == NULL) {
+                if (read(l->timer, &ticks, sizeof ticks) < 0 && errno != EAGAIN)
+                    return load_fail("timer: %s", strerror(errno));
+                continue;
+            }
+            if ((events[i].events & ~(unsigned)EPOLLOUT) != 0 && on_readable(l, c, now) != 0) return -1;
+            if (flush(l, c) != 0) return -1;
+        }
+        if (l->tally.messages > before || l->outstanding == 0) heard = load_clock_ns();
+        if (load_clock_ns() - heard > SILENCE_MS * 1000000ull) return load_fail("no reply came for 5 s");
+    }
+}
+
+/* Ticks every `step` from now on. */
+static int start_timer(struct load *l, uint64_t step)
+{
+    struct timespec each = {.tv_sec = (time_t)(step / 1000000000u), .tv_nsec = (long)(step % 1000000000u)};
+    struct itimerspec when = {.it_interval = each, .it_value = each};
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = NULL};
+    if (l->timer < 0) {
+        l->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+        if (l->timer < 0 || epoll_ctl(l->epoll, EPOLL_CTL_ADD, l->timer, &e) != 0)
+            return load_fail("timer: %s", strerror(errno));
+    }
+    return timerfd_settime(l->timer, 0, &when, NULL) == 0 ? 0 : load_fail("timer: %s", strerror(errno));
+}
+
+static int run_at_rate(struct load *l, double seconds, uint64_t count, uint64_t start, uint64_t *now)
+{
+    uint64_t step = (uint64_t)(1e9 / l->rate);
+    uint64_t of_seconds = seconds > 0 ? (uint64_t)(seconds * l->rate) + 1 : UINT64_MAX;
+    l->left_to_issue = count > 0 && count < of_seconds ? count : of_seconds;
+    return start_timer(l, step) == 0 ? run_paced(l, start, step, now) : -1;
+}
+
 int load_run(struct load *l, double seconds, uint64_t count, struct load_result *result)
 {
-    memset(l->buckets, 0, sizeof l->buckets);
-    l->messages = 0;
-    l->longest_ns = 0;
+    memset(&l->tally, 0, sizeof l->tally);
     l->left_to_issue = count > 0 ? count : UINT64_MAX;
     uint64_t start = load_clock_ns();
     uint64_t stop = seconds > 0 ? start + (uint64_t)(seconds * 1e9) : UINT64_MAX;
     uint64_t now = start;
-    if (start_all(l) != 0 || run_until(l, stop, &now) != 0) return -1;
-    *result = (struct load_result){
-        .messages = l->messages,
-        .bytes = l->messages * l->frame,
-        .seconds = (double)(now - start) / 1e9,
-        .p50_us = percentile_us(l, 0.50),
-        .p99_us = percentile_us(l, 0.99),
-        .max_us = (double)l->longest_ns / 1000,
-    };
+    if (l->rate > 0) {
+        if (run_at_rate(l, seconds, count, start, &now) != 0) return -1;
+    } else if (start_all(l) != 0 || run_until(l, stop, &now) != 0) {
+        return -1;
+    }
+    *result = tally_result(&l->tally, l->frame, (double)(now - start) / 1e9);
     return 0;
 }
 
@@ -305,10 +306,10 @@ int load_run(struct load *l, double seconds, uint64_t count, struct load_result 
 static int connect_one(const struct addrinfo *to)
 {
     int fd = socket(to->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) return fail("socket: %s", strerror(errno));
+    if (fd < 0) return load_fail("socket: %s", strerror(errno));
     int on = 1;
     if (connect(fd, to->ai_addr, to->ai_addrlen) != 0 || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0) {
-        fail("connect: %s", strerror(errno));
+        load_fail("connect: %s", strerror(errno));
         close(fd);
         return -1;
     }
@@ -319,14 +320,14 @@ static int conn_open(struct load *l, struct conn *c, const struct addrinfo *to)
 {
     c->slots = malloc(l->inflight * l->stride);
     c->due_ns = calloc(l->inflight, sizeof *c->due_ns);
-    if (c->slots == NULL || c->due_ns == NULL) return fail("out of memory");
+    if (c->slots == NULL || c->due_ns == NULL) return load_fail("out of memory");
     uint32_t word = htonl((uint32_t)(l->frame - WORD));
     memset(c->slots, 'f', l->inflight * l->stride);
     for (unsigned i = 0; i < l->inflight; i++) memcpy(c->slots + i * l->stride, &word, sizeof word);
     c->fd = connect_one(to);
     if (c->fd < 0) return -1;
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
-    return epoll_ctl(l->epoll, EPOLL_CTL_ADD, c->fd, &e) == 0 ? 0 : fail("epoll: %s", strerror(errno));
+    return epoll_ctl(l->epoll, EPOLL_CTL_ADD, c->fd, &e) == 0 ? 0 : load_fail("epoll: %s", strerror(errno));
 }
 
 static int open_all(struct load *l, const struct load_config *config)
@@ -334,7 +335,7 @@ static int open_all(struct load *l, const struct load_config *config)
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     struct addrinfo *to;
     int failed = getaddrinfo(config->host, config->port, &hints, &to);
-    if (failed != 0) return fail("%s:%s: %s", config->host, config->port, gai_strerror(failed));
+    if (failed != 0) return load_fail("%s:%s: %s", config->host, config->port, gai_strerror(failed));
     for (unsigned i = 0; i < l->conns && failed == 0; i++) failed = conn_open(l, &l->conn[i], to);
     freeaddrinfo(to);
     return failed;
@@ -344,11 +345,13 @@ struct load *load_open(const struct load_config *config)
 {
     struct load *l = calloc(1, sizeof *l);
     if (l == NULL) {
-        fail("out of memory");
+        load_fail("out of memory");
         return NULL;
     }
     l->conns = config->conns;
     l->inflight = config->inflight;
+    l->rate = config->rate;
+    l->timer = -1;
     l->frame = WORD + (size_t)config->size;
     l->head = WORD + (config->size < NUMBER ? config->size : NUMBER);
     l->stride = config->size <= WHOLE_SLOT ? l->frame : l->head;
@@ -358,7 +361,7 @@ struct load *load_open(const struct load_config *config)
     l->filler = malloc(l->frame - l->stride + 1);
     for (unsigned i = 0; l->conn != NULL && i < l->conns; i++) l->conn[i].fd = -1;
     if (l->epoll < 0 || l->conn == NULL || l->receive == NULL || l->filler == NULL) {
-        fail("out of memory or descriptors");
+        load_fail("out of memory or descriptors");
         load_close(l);
         return NULL;
     }
@@ -379,36 +382,9 @@ void load_close(struct load *l)
         free(l->conn[i].due_ns);
     }
     if (l->epoll >= 0) close(l->epoll);
+    if (l->timer >= 0) close(l->timer);
     free(l->conn);
     free(l->receive);
     free(l->filler);
     free(l);
-}
-
-/* ---- words from a command line ---- */
-
-int load_split_address(char *address, const char **host, const char **port)
-{
-    char *colon = strrchr(address, ':');
-    if (colon == NULL || colon == address || colon[1] == '\0') return -1;
-    *colon = '\0';
-    *port = colon + 1;
-    *host = address;
-    if (*address == '[' && colon[-1] == ']') {
-        colon[-1] = '\0';
-        *host = address + 1;
-    }
-    return 0;
-}
-
-int load_parse_size(const char *text, uint32_t *size)
-{
-    char *end;
-    if (*text < '0' || *text > '9') return -1;
-    errno = 0;
-    unsigned long long n = strtoull(text, &end, 10);
-    unsigned shift = strcmp(end, "KiB") == 0 ? 10 : strcmp(end, "MiB") == 0 ? 20 : 0;
-    if (errno != 0 || (shift == 0 && *end != '\0') || n > 0x7fffffffu >> shift) return -1;
-    *size = (uint32_t)(n << shift);
-    return 0;
 }
