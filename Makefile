@@ -248,6 +248,8 @@ $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(call obj,bench/load.c bench/tally.c b
 bench: all $(BENCHES)
 	@$(BUILD)/bench/bench all $(BUILD)
 
+include bench/compare/compare.mk
+
 # ---- around ----
 
 format:

@@ -1,11 +1,13 @@
 /*
- * walk.c: framed_reader_next against a bare loop that walks the headers of the same 64 KiB, in alternating runs.
+ * walk.c: framed_reader_next against a bare loop that walks the headers of the same 64 KiB, in alternating runs; with -j as a
+ * line of JSON for each size, with memcpy of all of it beside.
  * Must not know how the reader works. Invariants: both loops touch the length and the payload's place of every frame, and both
  * see the same frames; the compiler cannot tell that nobody uses them.
  */
 #define _GNU_SOURCE 1
 #include "load.h"
 #include <framed/frame.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +88,19 @@ static void *no_memory(void *ctx, void *at, size_t old_size, size_t new_size)
     return NULL; /* whole frames need none */
 }
 
+/* Nanoseconds per frame of copying all of it, which is what whoever wants the frames elsewhere pays. */
+static double run_copy(size_t n, uint64_t frames)
+{
+    static uint8_t elsewhere[BUFFER];
+    unsigned passes = BYTES_PER_RUN / BUFFER / 4;
+    uint64_t start = load_clock_ns();
+    for (unsigned i = 0; i < passes; i++) {
+        memcpy(elsewhere, buffer, n);
+        use(elsewhere, n);
+    }
+    return (double)(load_clock_ns() - start) / (double)(frames * passes);
+}
+
 /*
  * Nanoseconds per frame; `place` NULL: the bare loop. Where a pass begins is computed from where the one before ended, so
  * that no processor begins the next 64 KiB before it is through with these: in life a receive lies between.
@@ -122,13 +137,14 @@ static double median(double values[ROUNDS], double *spread)
     return values[ROUNDS / 2];
 }
 
-static void compare(size_t payload)
+static void compare(size_t payload, bool json)
 {
     static const struct framed_allocator alloc = {no_memory, NULL};
     double ours[ROUNDS];
     double bare[ROUNDS];
     double ratio[ROUNDS];
     double noise[ROUNDS];
+    double copy[ROUNDS];
     double ratio_spread;
     double noise_spread;
     double ignored;
@@ -143,20 +159,35 @@ static void compare(size_t payload)
         framed_reader_fini(&place->reader);
         noise[i] = run(NULL, n, frames) / bare[i];
         ratio[i] = ours[i] / bare[i];
+        copy[i] = json ? run_copy(n, frames) : 0;
     }
     double middle = median(ratio, &ratio_spread);
     double noise_middle = median(noise, &noise_spread);
     double bare_middle = median(bare, &ignored);
+    if (json) {
+        printf(
+            "{\"payload\": %zu, \"framed_ns\": %.3f, \"bare_ns\": %.3f, \"memcpy_ns\": %.3f, \"ratio\": %.4f, \"spread\": "
+            "%.4f, \"noise\": %.4f}\n",
+            payload, median(ours, &ignored), bare_middle, median(copy, &ignored), middle, ratio_spread, noise_spread);
+        return;
+    }
     printf("  %4zu B frames, ns/frame    %9.2f  %10.2f  %6.3f  %6.3f  <= %.2f %s\n", payload, median(ours, &ignored),
            bare_middle, middle, ratio_spread, TARGET, middle <= TARGET + noise_spread ? "ok" : "OVER");
     printf("    bare loop against itself %9s  %10.2f  %6.3f  %6.3f\n", "", bare_middle, noise_middle, noise_spread);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static const size_t payloads[] = {16, 64, 256, 1024};
-    printf("walk: framed_reader_next against a bare loop over 64 KiB\n  %-24s  %10s  %10s  %6s  %6s  target\n", "", "ours",
-           "bare", "ratio", "spread");
-    for (size_t i = 0; i < sizeof payloads / sizeof *payloads; i++) compare(payloads[i]);
+    bool json = argc == 2 && strcmp(argv[1], "-j") == 0;
+    if (argc > 1 && !json) {
+        fputs("usage: walk [-j]\n", stderr);
+        return 2;
+    }
+    if (!json) {
+        printf("walk: framed_reader_next against a bare loop over 64 KiB\n  %-24s  %10s  %10s  %6s  %6s  target\n", "",
+               "ours", "bare", "ratio", "spread");
+    }
+    for (size_t i = 0; i < sizeof payloads / sizeof *payloads; i++) compare(payloads[i], json);
     return fflush(stdout) == 0 ? 0 : 6;
 }
