@@ -95,6 +95,7 @@ help:
 	@echo 'make fuzz      SECONDS=60 of libFuzzer and AFL++ in all; make fuzz-cover: what the inputs kept in fuzz/corpus reach'
 	@echo 'make recall    plants bugs of known classes, one at a time, and says which test finds each; BUGS="07 sigpipe" some of them'
 	@echo 'make bench     speed and memory, as ratios against a bare echo in the same run'
+	@echo 'make compare   framed, ZeroMQ, nng, Erlang, Twisted, tokio, Netty and libuv on the same work; writes docs/performance.md'
 	@echo 'make install   PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make format    clang-format over everything      make clean'
 
