@@ -39,6 +39,11 @@ stage_sockets() {
     BUILD=$build tests/faults/sockets.sh
 }
 
+# What the tests reach: all branches of proto/, and most of src/.
+stage_cover() {
+    make -j"$jobs" BUILD="$build" cover
+}
+
 # Other machines, with all tests that can run there.
 stage_machines() {
     make -j"$jobs" BUILD="$build" test-32 && make -j"$jobs" BUILD="$build" test-musl && make -j"$jobs" BUILD="$build" test-big-endian
@@ -56,6 +61,6 @@ stage_soak() {
 
 build_first all faults
 lane soak &
-lane fuzz sim recall strace net sockets machines compare
+lane fuzz sim recall strace net sockets cover machines compare
 wait
 verdict check-long

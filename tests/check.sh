@@ -59,11 +59,6 @@ stage_lint() { # ONLY is about stages here
     ONLY='' BUILD=$build tests/lint.sh
 }
 
-# What the tests reach: all branches of proto/, and most of src/.
-stage_cover() {
-    make -j"$jobs" BUILD="$build" cover
-}
-
 # Every one of the 2^32 length words; every vector, also the large ones, cut at every point.
 stage_words() {
     make -j"$jobs" BUILD="$build" "$build/tests/words" "$build/tests/test_vectors" || return 1
