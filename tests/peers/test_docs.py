@@ -102,7 +102,7 @@ class Recipe(Page):
     def test_its_server_takes_16_mib_and_no_more(self):
         server = self.recipe_server()
         longest = b"l" * MAX_FRAME
-        more = ["--max-frame", "17MiB", "-o", "framed"]
+        more = ["--max-frame", "17MiB", "-o", "framed", "-t", "300s"]  # Twisted copies all of it for each piece that comes
         code, replies, said = self.call(server.address, [longest], *more)
         self.assertEqual((code, said), (0, ""))
         self.assertTrue(replies == self.answers([longest]))
