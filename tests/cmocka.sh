@@ -8,6 +8,7 @@ shift
 list=/etc/apt/sources.list.d/framed-cmocka-source.sources
 
 [ -f "$dir/cmocka.o" ] && exit 0
+"$(dirname "$0")/deps.sh" xz-utils=xz || exit 1
 mkdir -p "$dir" && cd "$dir" || exit 1
 
 fail() {
