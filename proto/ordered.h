@@ -9,17 +9,30 @@
 
 #include <framed/base.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 struct framed_place {
-    struct framed_place *next;
+    struct framed_place *next; /* ordered_next */
     bool finished;
 };
 
+/* A ring: behind the youngest place comes the oldest. */
 struct framed_ordered {
-    struct framed_place *first; /* the oldest */
     struct framed_place *last;
     uint32_t count;
 };
+
+/* The oldest place; NULL: there is none. */
+static inline struct framed_place *ordered_first(const struct framed_ordered *o)
+{
+    return o->last != NULL ? o->last->next : NULL;
+}
+
+/* The one behind it; NULL: it is the youngest. */
+static inline struct framed_place *ordered_next(const struct framed_ordered *o, const struct framed_place *place)
+{
+    return place != o->last ? place->next : NULL;
+}
 
 /* Takes the next place, behind all others. */
 void framed_ordered_begin(struct framed_ordered *o, struct framed_place *place);

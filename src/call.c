@@ -37,7 +37,7 @@ struct framed_call *framed_call_keep(struct framed_call *fresh)
     const struct framed_allocator *alloc = &w->loop.pool.alloc;
     struct framed_call *call = mem_new(alloc, sizeof *call);
     if (call == NULL) return NULL;
-    *call = (struct framed_call){.worker = w, .guest = g, .state = CALL_KEPT, .port = g->port, .host = g->host->is};
+    *call = (struct framed_call){.worker = w, .guest = g, .state = CALL_KEPT, .port = g->conn.port, .host = g->host->is};
     atomic_init(&call->over, false);
     call->letter.deliver = deliver;
     if (keep_body(call, fresh) != FRAMED_OK) {
@@ -185,7 +185,7 @@ const char *framed_call_peer(const struct framed_call *call)
 {
     struct framed_call *c = (struct framed_call *)(uintptr_t)call; /* the text is made when first asked for */
     if (c->state == CALL_FRESH)
-        framed_os_host_text(&c->guest->host->is, c->guest->port, c->peer, sizeof c->peer);
+        framed_os_host_text(&c->guest->host->is, c->guest->conn.port, c->peer, sizeof c->peer);
     else if (c->peer[0] == '\0')
         framed_os_host_text(&c->host, c->port, c->peer, sizeof c->peer);
     return c->peer;

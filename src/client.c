@@ -671,7 +671,7 @@ enum framed_status framed_client_recv(struct framed_client *c, uint32_t wait_ms,
 static void forget_call(struct framed_client *c)
 {
     struct framed_event nobody;
-    for (struct framed_place *place = c->calls.first; place != NULL; place = place->next)
+    for (struct framed_place *place = ordered_first(&c->calls); place != NULL; place = ordered_next(&c->calls, place))
         if (!pending_of(place)->reported) abandon(pending_of(place), FRAMED_OS, FRAMED_MAYBE_EXECUTED);
     while (report_done(c, &nobody)) continue;
 }

@@ -109,6 +109,13 @@ static uint64_t after(uint64_t since, uint64_t ms)
     return ms == FRAMED_NEVER ? WHEEL_NEVER : since + ms;
 }
 
+/* The time whose low half is kept. Nothing asks 49 days later: by then its deadline, if there is one, has passed. */
+static uint64_t quiet_since(const struct conn *c)
+{
+    uint64_t now = now_of(c);
+    return now - (uint32_t)((uint32_t)now - c->quiet_since);
+}
+
 static bool lingering(const struct conn *c)
 {
     return c->in == IN_OVER && c->out == OUT_FINISHED;
@@ -148,13 +155,13 @@ static uint64_t idle_due(const struct conn *c)
 {
     if (c->in != IN_OPEN || framed_conn_unsent(c) > 0 || (c->io != NULL && framed_reader_held(&c->io->reader) > 0))
         return WHEEL_NEVER;
-    return c->kind->ops->busy(c) ? WHEEL_NEVER : after(c->quiet_since, c->kind->idle_ms);
+    return c->kind->ops->busy(c) ? WHEEL_NEVER : after(quiet_since(c), c->kind->idle_ms);
 }
 
 static uint64_t linger_due(const struct conn *c)
 {
     bool waits_for_end = lingering(c) || (c->out == OUT_BROKEN && c->in == IN_OPEN && willing(c));
-    return waits_for_end ? after(c->quiet_since, c->kind->linger_ms) : WHEEL_NEVER;
+    return waits_for_end ? after(quiet_since(c), c->kind->linger_ms) : WHEEL_NEVER;
 }
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -239,7 +246,7 @@ static void linger(struct conn *c)
         framed_conn_break(c, FRAMED_CLOSED);
         return;
     }
-    c->quiet_since = now_of(c);
+    conn_touch(c);
     watch(c);
 }
 
@@ -266,7 +273,7 @@ static void sending_failed(struct conn *c, enum framed_status st)
     framed_writer_fini(&c->io->writer);
     c->out = OUT_BROKEN;
     c->broken = (int8_t)st;
-    c->quiet_since = now_of(c);
+    conn_touch(c);
 }
 
 static void left(struct conn *c, size_t n)
@@ -274,7 +281,7 @@ static void left(struct conn *c, size_t n)
     struct conn_io *io = c->io;
     framed_writer_sent(&io->writer, n);
     count(&c->kind->bytes_out, n);
-    c->quiet_since = now_of(c);
+    conn_touch(c);
     io->send_taken += n;
     if (io->writer.unsent == 0) {
         io->send_since = 0;
@@ -486,8 +493,8 @@ static void sock_received(struct os_socket *s, enum framed_status st, uint8_t *a
         framed_conn_break(c, FRAMED_NOMEM);
         return;
     }
-    c->quiet_since = now_of(c);
-    if (framed_reader_held(&io->reader) == 0) io->frame_since = c->quiet_since;
+    conn_touch(c);
+    if (framed_reader_held(&io->reader) == 0) io->frame_since = now_of(c);
     bool direct = io->reader.own != NULL && at >= io->reader.own && at < io->reader.own + io->reader.own_cap;
     io->loan = direct ? NULL : at;
     io->loan_len = n;
@@ -524,7 +531,7 @@ static void begin(struct conn *c, struct conn_kind *kind, enum conn_in in)
     c->timer = (struct timer){.fired = timer_fired};
     c->kind = kind;
     c->io = NULL;
-    c->quiet_since = now_of(c);
+    conn_touch(c);
     c->in = (uint8_t)in;
     c->out = OUT_OPEN;
     c->late = LATE_NOT;

@@ -80,18 +80,21 @@ struct conn {
     struct timer timer;
     struct conn_kind *kind;
     struct conn_io *io;
-    uint32_t owed;        /* the owner's: bytes it will have to send, counted like those that wait */
-    bool held;            /* the owner's: take no further frame; then conn_resume */
-    bool corked;          /* the owner's: send nothing yet, more is to come; then conn_uncork */
-    uint64_t quiet_since; /* the last byte or answer; in OVER + FINISHED: the half-close */
+    uint32_t owed; /* the owner's: bytes it will have to send, counted like those that wait */
+    uint32_t
+        quiet_since; /* the low half of the loop's time at the last byte or answer; in OVER + FINISHED: at the half-close */
+    uint16_t port;   /* the owner's */
     uint8_t in;
     uint8_t out;
     uint8_t late;
-    int8_t broken;   /* why sending failed */
-    bool peer_ended; /* the peer's end has been read */
-    bool drained;    /* takes what it has received already, and no more */
-    bool closing;
-    bool pumping; /* frames are being taken: what resumes now is done by the pump itself */
+    int8_t broken;       /* why sending failed */
+    bool held : 1;       /* the owner's: take no further frame; then conn_resume */
+    bool corked : 1;     /* the owner's: send nothing yet, more is to come; then conn_uncork */
+    bool said : 1;       /* the owner's */
+    bool peer_ended : 1; /* the peer's end has been read */
+    bool drained : 1;    /* takes what it has received already, and no more */
+    bool closing : 1;
+    bool pumping : 1; /* frames are being taken: what resumes now is done by the pump itself */
 };
 
 /* Begins with a handle that was accepted. On failure the handle is still the caller's. */
@@ -151,6 +154,12 @@ void framed_conn_drain(struct conn *c);
 
 /* Closes at once. `over` is told if it was not. */
 void framed_conn_break(struct conn *c, enum framed_status why);
+
+/* A byte, or an answer, has come just now. */
+static inline void conn_touch(struct conn *c)
+{
+    c->quiet_since = (uint32_t)framed_loop_now(c->kind->loop);
+}
 
 /* Inside `over`: why, for people; a length that was not allowed with what was claimed, what is allowed, what it looks like. */
 enum { CONN_WHY_SIZE = 160 };

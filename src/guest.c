@@ -19,12 +19,12 @@ static struct guest *guest_of(struct conn *c)
 
 static void log_end(struct guest *g, enum framed_log_level level, const char *why)
 {
-    if (g->logged) return;
-    g->logged = true;
-    if (g->worker->server->log.write == NULL) return;
+    if (g->conn.said) return;
+    g->conn.said = true;
+    if (worker_of(g)->server->log.write == NULL) return;
     char peer[OS_ADDRESS_TEXT_SIZE];
-    framed_os_host_text(&g->host->is, g->port, peer, sizeof peer);
-    framed_log(&g->worker->server->log, &g->worker->loop, level, "%s closed: %s", peer, why);
+    framed_os_host_text(&g->host->is, g->conn.port, peer, sizeof peer);
+    framed_log(&worker_of(g)->server->log, &worker_of(g)->loop, level, "%s closed: %s", peer, why);
 }
 
 static void log_over(struct guest *g, enum framed_status why)
@@ -41,7 +41,7 @@ static void log_failed_call(struct guest *g, unsigned code, const char *text)
     (void)snprintf(why, sizeof why, "a call failed: %s%s%s", framed_code_name(code), text != NULL ? ": " : "",
                    text != NULL ? text : "");
     log_end(g, FRAMED_LOG_WARNING, why);
-    count(&g->worker->failed_calls, 1);
+    count(&worker_of(g)->failed_calls, 1);
 }
 
 /* ---- replies ---- */
@@ -61,7 +61,7 @@ static bool worth_keeping(struct framed_bytes part, size_t whole)
 /* Puts an answer into the writer by the cheapest way there is. */
 static enum framed_status put(struct guest *g, struct framed_call *call, struct framed_bytes bytes)
 {
-    uint32_t max = g->worker->config.max_send;
+    uint32_t max = worker_of(g)->config.max_send;
     if (call->state == CALL_FRESH && conn_in_place(&g->conn, call->body, bytes))
         return framed_writer_in_place(&g->conn.io->writer, (uint8_t *)(uintptr_t)bytes.at, bytes.len, max);
     struct framed_writer *w = framed_conn_writer(&g->conn);
@@ -83,7 +83,7 @@ static enum framed_status answer_in_turn(struct guest *g, struct framed_call *fr
     if (bytes.len > 0 && bytes_inside(bytes, fresh->body)) { /* an empty body may lie nowhere */
         call->answer = framed_bytes_of(call->body.at + (bytes.at - fresh->body.at), bytes.len);
     } else {
-        enum framed_status st = framed_buf_append(&call->reply, bytes, SIZE_MAX, &g->worker->loop.pool.alloc);
+        enum framed_status st = framed_buf_append(&call->reply, bytes, SIZE_MAX, &worker_of(g)->loop.pool.alloc);
         call->answer = framed_bytes_of(call->reply.at, bytes.len);
         call->failed = st != FRAMED_OK;
         call->code = FRAMED_CODE_RESOURCE_EXHAUSTED;
@@ -98,11 +98,11 @@ enum framed_status framed_guest_answer(struct guest *g, struct framed_call *call
     enum framed_status st = its_turn ? put(g, call, bytes) : answer_in_turn(g, call, bytes);
     call->state = CALL_CONSUMED;
     if (st == FRAMED_OK) {
-        if (its_turn) count(&g->worker->replies, 1);
+        if (its_turn) count(&worker_of(g)->replies, 1);
         return FRAMED_OK;
     }
-    framed_buf_fini(&call->memory, &g->worker->loop.pool.alloc); /* if put() took it, and then could not use it */
-    framed_conn_break(&g->conn, st);                             /* the reply is lost, and with it the order */
+    framed_buf_fini(&call->memory, &worker_of(g)->loop.pool.alloc); /* if put() took it, and then could not use it */
+    framed_conn_break(&g->conn, st);                                /* the reply is lost, and with it the order */
     return st;
 }
 
@@ -130,7 +130,7 @@ static void advance(struct guest *g)
         if (!failed) {
             g->conn.owed -= call->answer.len > g->conn.owed ? g->conn.owed : (uint32_t)call->answer.len;
             st = put(g, call, call->answer);
-            if (st == FRAMED_OK) count(&g->worker->replies, 1);
+            if (st == FRAMED_OK) count(&worker_of(g)->replies, 1);
         }
         framed_call_free(call);
         if (st != FRAMED_OK) {
@@ -139,15 +139,15 @@ static void advance(struct guest *g)
         }
         if (failed) drop_later_calls(g);
     }
-    g->conn.held = g->calls.count >= g->worker->config.max_calls;
+    g->conn.held = g->calls.count >= worker_of(g)->config.max_calls;
     finish_if_done(g);
 }
 
 static void mark_dirty(struct guest *g)
 {
-    if (g->next_dirty != NULL) return;
-    struct worker *w = g->worker;
-    g->next_dirty = w->dirty != NULL ? w->dirty : g;
+    if (g->next != NULL) return;
+    struct worker *w = worker_of(g);
+    g->next = w->dirty != NULL ? w->dirty : g;
     w->dirty = g;
 }
 
@@ -173,7 +173,7 @@ void framed_guest_answered(struct framed_call *call)
         log_failed_call(g, call->code, call->text);
         framed_conn_deafen(&g->conn, FRAMED_CLOSED);
     } else {
-        if (g->calls.first != &call->place) let_go_of_body(call); /* else it leaves this turn */
+        if (ordered_first(&g->calls) != &call->place) let_go_of_body(call); /* else it leaves this turn */
         g->conn.owed = call->answer.len > UINT32_MAX - g->conn.owed ? UINT32_MAX : g->conn.owed + (uint32_t)call->answer.len;
     }
     mark_dirty(g); /* one gathered send per connection and turn, however many answers came */
@@ -183,27 +183,27 @@ void framed_guest_flush_dirty(struct worker *w)
 {
     while (w->dirty != NULL) {
         struct guest *g = w->dirty;
-        w->dirty = g->next_dirty == g ? NULL : g->next_dirty;
-        g->next_dirty = NULL;
+        w->dirty = g->next == g ? NULL : g->next;
+        g->next = NULL;
         if (g->conn.closing) continue;
         advance(g);
-        g->conn.quiet_since = framed_loop_now(&w->loop);
+        conn_touch(&g->conn);
         framed_conn_resume(&g->conn);
     }
 }
 
 static void unmark_dirty(struct guest *g)
 {
-    if (g->next_dirty == NULL) return;
-    struct worker *w = g->worker;
+    if (g->next == NULL) return;
+    struct worker *w = worker_of(g);
     if (w->dirty == g) {
-        w->dirty = g->next_dirty == g ? NULL : g->next_dirty;
+        w->dirty = g->next == g ? NULL : g->next;
     } else {
         struct guest *before = w->dirty;
-        while (before->next_dirty != g) before = before->next_dirty;
-        before->next_dirty = g->next_dirty == g ? before : g->next_dirty;
+        while (before->next != g) before = before->next;
+        before->next = g->next == g ? before : g->next;
     }
-    g->next_dirty = NULL;
+    g->next = NULL;
 }
 
 /* A fresh call fails. If others wait before it, its failure has its turn like an answer. */
@@ -224,7 +224,7 @@ static void unanswered(struct framed_call *call)
 
 static void guest_frame(struct conn *c, struct framed_bytes payload)
 {
-    struct worker *w = guest_of(c)->worker;
+    struct worker *w = worker_of(guest_of(c));
     struct framed_call *call = &w->fresh;
     call->guest = guest_of(c);
     call->body = payload;
@@ -236,7 +236,7 @@ static void guest_frame(struct conn *c, struct framed_bytes payload)
 static void guest_over(struct conn *c, enum framed_status why)
 {
     struct guest *g = guest_of(c);
-    if (why == FRAMED_TOO_LARGE || why == FRAMED_TRUNCATED) count(&g->worker->framing_errors, 1);
+    if (why == FRAMED_TOO_LARGE || why == FRAMED_TRUNCATED) count(&worker_of(g)->framing_errors, 1);
     log_over(g, why);
     finish_if_done(g);
 }
@@ -244,7 +244,7 @@ static void guest_over(struct conn *c, enum framed_status why)
 /* The oldest unanswered call is the first whose deadline passes: they have the same, and came in this order. */
 static const struct framed_call *oldest_unanswered(const struct guest *g)
 {
-    for (const struct framed_place *p = g->calls.first; p != NULL; p = p->next)
+    for (const struct framed_place *p = ordered_first(&g->calls); p != NULL; p = ordered_next(&g->calls, p))
         if (!p->finished)
             return (const struct framed_call *)(const void *)((const uint8_t *)p - offsetof(struct framed_call, place));
     return NULL;
@@ -262,8 +262,8 @@ static void guest_late(struct conn *c)
     struct guest *g = guest_of(c);
     advance(g); /* what has its answer goes first */
     const struct framed_call *call = oldest_unanswered(g);
-    if (c->closing || call == NULL || call->due > framed_loop_now(&g->worker->loop)) return;
-    count(&g->worker->kind.deadlines, 1);
+    if (c->closing || call == NULL || call->due > framed_loop_now(&worker_of(g)->loop)) return;
+    count(&worker_of(g)->kind.deadlines, 1);
     log_failed_call(g, FRAMED_CODE_DEADLINE_EXCEEDED, NULL);
     framed_conn_deafen(c, FRAMED_CLOSED);
     drop_later_calls(g);
@@ -295,5 +295,5 @@ const struct conn_ops framed_guest_ops = {
 
 enum framed_status framed_guest_begin(struct guest *g, intptr_t handle)
 {
-    return framed_conn_accept(&g->conn, &g->worker->kind, handle);
+    return framed_conn_accept(&g->conn, g->conn.kind, handle);
 }

@@ -47,15 +47,10 @@ enum { FAIL_TEXT_SIZE = 257 };
 
 /* One connection of the server. It lives and dies on one worker. */
 struct guest {
-    struct conn conn; /* first, so that one is the other */
-    struct worker *worker;
+    struct conn conn;            /* first, so that one is the other; its kind is its worker's, NULL: it is spare */
     struct framed_ordered calls; /* kept, in the order of their requests */
-    struct guest *next;
-    struct guest **link;
-    struct guest *next_dirty; /* has something to flush at the end of the turn; itself: the last */
+    struct guest *next; /* of those that have something to flush at the end of the turn, itself: the last; or spare */
     struct host *host;
-    uint16_t port;
-    bool logged; /* why it ended has been said */
 };
 
 struct listener {
@@ -77,7 +72,6 @@ struct worker {
     struct framed_server *server;
     struct loop loop;
     struct conn_kind kind;
-    struct guest *guests;
     struct guest *dirty;
     struct guest *spare; /* slots of the chunks, linked by next */
     struct guest_chunk *chunks;
@@ -93,6 +87,11 @@ struct worker {
     enum framed_status ended;    /* how its loop ended */
     struct os_thread *thread;    /* of all but the first */
 };
+
+static inline struct worker *worker_of(const struct guest *g)
+{
+    return (struct worker *)(void *)((uint8_t *)g->conn.kind - offsetof(struct worker, kind));
+}
 
 /* Listeners, accepting and the timer for that are the first worker's. */
 struct framed_server {

@@ -28,32 +28,40 @@ static struct guest *guest_new(struct worker *w)
         chunk->next = w->chunks;
         w->chunks = chunk;
         for (size_t i = 0; i < GUESTS_PER_CHUNK; i++) {
+            chunk->guests[i].conn.kind = NULL;
             chunk->guests[i].next = w->spare;
             w->spare = &chunk->guests[i];
         }
     }
     struct guest *g = w->spare;
     w->spare = g->next;
-    *g = (struct guest){.worker = w, .next = w->guests, .link = &w->guests};
-    if (g->next != NULL) g->next->link = &g->next;
-    w->guests = g;
+    *g = (struct guest){.conn.kind = &w->kind};
     w->sockets++;
     return g;
 }
 
 static void guest_put_back(struct guest *g)
 {
-    struct worker *w = g->worker;
-    *g->link = g->next;
-    if (g->next != NULL) g->next->link = g->link;
+    struct worker *w = worker_of(g);
+    g->conn.kind = NULL;
     g->next = w->spare;
     w->spare = g;
     w->sockets--;
 }
 
+/* Every guest there is; none goes meanwhile (`gone` comes later). True: some visit was. */
+static bool each_guest(struct worker *w, bool (*visit)(struct guest *g, enum conn_late why), enum conn_late why)
+{
+    bool any = false;
+    for (struct guest_chunk *chunk = w->chunks; chunk != NULL; chunk = chunk->next)
+        for (size_t i = 0; i < GUESTS_PER_CHUNK; i++)
+            if (chunk->guests[i].conn.kind != NULL && visit(&chunk->guests[i], why)) any = true;
+    return any;
+}
+
 void framed_worker_guest_free(struct guest *g)
 {
-    struct worker *w = g->worker;
+    struct worker *w = worker_of(g);
     framed_hosts_leave(&w->server->hosts, g->host);
     guest_put_back(g);
     framed_server_gone(w);
@@ -66,7 +74,7 @@ enum framed_status framed_worker_take(struct worker *w, const struct newcomer *n
     struct guest *g = guest_new(w);
     if (g == NULL) return FRAMED_NOMEM;
     g->host = n->host;
-    g->port = n->port;
+    g->conn.port = n->port;
     enum framed_status st = framed_guest_begin(g, n->handle);
     if (st != FRAMED_OK)
         guest_put_back(g);
@@ -103,22 +111,25 @@ enum framed_status framed_worker_give(struct worker *w, const struct newcomer *n
 /* ---- draining ---- */
 
 /* False: nobody was left but who was closed already. */
-static bool break_guests(struct worker *w, enum conn_late why)
+static bool break_guest(struct guest *g, enum conn_late why)
 {
-    bool any = false;
-    for (struct guest *g = w->guests; g != NULL; g = g->next) {
-        if (g->conn.closing) continue;
-        any = true;
-        g->conn.late = (uint8_t)why;
-        framed_conn_break(&g->conn, FRAMED_TIMEOUT);
-    }
-    return any;
+    if (g->conn.closing) return false;
+    g->conn.late = (uint8_t)why;
+    framed_conn_break(&g->conn, FRAMED_TIMEOUT);
+    return true;
+}
+
+static bool drain_guest(struct guest *g, enum conn_late why)
+{
+    (void)why;
+    framed_conn_drain(&g->conn);
+    return true;
 }
 
 static void drain_timer_fired(struct timer *t)
 {
     struct worker *w = (struct worker *)(void *)((uint8_t *)t - offsetof(struct worker, drain_timer));
-    w->drain_late = break_guests(w, LATE_DRAIN);
+    w->drain_late = each_guest(w, break_guest, LATE_DRAIN);
 }
 
 static void begin_drain(struct worker *w)
@@ -127,7 +138,7 @@ static void begin_drain(struct worker *w)
     framed_loop_forget_now(&w->loop); /* it may be the first turn, long after the server was made */
     if (w->config.drain_ms != FRAMED_NEVER)
         framed_wheel_set(&w->loop.wheel, &w->drain_timer, framed_loop_now(&w->loop) + w->config.drain_ms);
-    for (struct guest *g = w->guests; g != NULL; g = g->next) framed_conn_drain(&g->conn); /* guests go later, in `gone` */
+    (void)each_guest(w, drain_guest, LATE_NOT);
 }
 
 /* ---- the loop ---- */
@@ -196,7 +207,7 @@ enum framed_status framed_worker_init(struct worker *w, struct framed_server *sr
 void framed_worker_fini(struct worker *w)
 {
     w->draining = true;
-    (void)break_guests(w, LATE_FREED);
+    (void)each_guest(w, break_guest, LATE_FREED);
     while (w->sockets > 0 && framed_os_wait(w->loop.poller, 0) == FRAMED_OK) continue;
     framed_wheel_clear(&w->loop.wheel, &w->drain_timer);
     framed_loop_fini(&w->loop);

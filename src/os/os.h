@@ -61,9 +61,11 @@ struct os_socket {
     const struct os_socket_ops *ops;
     struct os_poller *poller;
     intptr_t handle;
-    uint8_t *dest;                    /* of the receive asked for, or NULL */
-    const struct framed_bytes *views; /* of the send asked for */
-    struct os_socket *next_closing;
+    uint8_t *dest; /* of the receive asked for, or NULL */
+    union {
+        const struct framed_bytes *views; /* of the send asked for */
+        struct os_socket *next_closing;   /* once it closes: no send is outstanding then */
+    };
     uint32_t room;
     uint32_t slot;
     uint16_t view_count;

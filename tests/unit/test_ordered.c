@@ -80,18 +80,19 @@ static void ordered_begins_a_used_place_afresh(void **state)
     assert_null(framed_ordered_turn(&o));
 }
 
-/* With the list cut behind its first, whoever walked it would end there. */
+/* With the ring cut behind its second, whoever walked it would end there. */
 static void ordered_begins_behind_the_last_without_walking_the_others(void **state)
 {
     (void)state;
     struct framed_ordered o = {0};
     struct framed_place p[4];
     for (int i = 0; i < 3; i++) framed_ordered_begin(&o, &p[i]);
-    p[0].next = NULL;
+    p[1].next = NULL;
     framed_ordered_begin(&o, &p[3]);
-    assert_null(p[0].next);
-    assert_ptr_equal(p[2].next, &p[3]);
-    assert_ptr_equal(o.last, &p[3]);
+    assert_null(p[1].next);
+    assert_ptr_equal(ordered_first(&o), &p[0]);
+    assert_ptr_equal(ordered_next(&o, &p[2]), &p[3]);
+    assert_null(ordered_next(&o, &p[3]));
 }
 
 /* Against numbers: places are begun round and round, finished at random, and must come out in turn. */
