@@ -169,10 +169,10 @@ $(BUILD)/tests/sim$(EXE): $(call obj,tests/world/main.c $(TRIAL) $(SUPPORT) $(SI
 
 $(BUILD)/tests/test_%$(EXE): $(BUILD)/obj/tests/unit/test_%.o $(call obj,$(SUPPORT)) $(LIB_OBJ) $(CLI_UNIT)
 	@mkdir -p $(@D)
-	$(call SAY,LD )$(LINK) -o $@ $^ $(CMOCKA) $(LIBS)
+	$(call SAY,LD )$(LINK) $(WRAP) -o $@ $^ $(CMOCKA) $(LIBS)
 
 # Counts what is copied.
-$(BUILD)/tests/test_net_copies: private LDFLAGS += -Wl,--wrap=memcpy,--wrap=memmove
+$(BUILD)/tests/test_net_copies: private WRAP := -Wl,--wrap=memcpy,--wrap=memmove
 
 $(BUILD)/tests/words: $(BUILD)/obj/tests/unit/words.o $(call obj,$(PROTO))
 	@mkdir -p $(@D)

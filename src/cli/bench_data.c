@@ -113,20 +113,20 @@ static void put_series(struct cli_output *out, const struct cli_series *s)
     framed_output_text(out, "]}");
 }
 
-void framed_bench_json(const struct bench_report *b, struct cli_output *out)
+void framed_bench_json(const struct bench_report *report, struct cli_output *out)
 {
     framed_output_text(out, "{\"schema\":\"framed.bench/1\",\"version\":");
     framed_output_json_string(out, framed_bytes_str(framed_version()));
     put_key(out, "address");
-    framed_output_json_string(out, framed_bytes_str(b->address));
-    put_plan(b, out);
-    put_counts(b, out);
-    put_histogram(out, "response", &b->result->response);
-    if (b->plan->rate > 0)
-        put_histogram(out, "service", &b->result->service);
+    framed_output_json_string(out, framed_bytes_str(report->address));
+    put_plan(report, out);
+    put_counts(report, out);
+    put_histogram(out, "response", &report->result->response);
+    if (report->plan->rate > 0)
+        put_histogram(out, "service", &report->result->service);
     else
         framed_output_text(out, ",\"service\":null");
-    put_series(out, &b->result->series);
+    put_series(out, &report->result->series);
     framed_output_text(out, "}\n");
 }
 

@@ -101,7 +101,7 @@ static inline uint64_t load_share(uint32_t index, uint64_t n, uint32_t mine, uin
 struct load;
 
 /* Starts the threads, which connect. `plan` is borrowed until free. FRAMED_NOMEM, FRAMED_LIMIT, FRAMED_OS. */
-enum framed_status framed_load_start(struct load **load, const struct load_plan *plan);
+enum framed_status framed_load_start(struct load **made, const struct load_plan *plan);
 
 /* Has every thread tried all its connections (or failed)? Then, once, framed_load_go begins, or framed_load_stop ends. */
 bool framed_load_is_ready(const struct load *load);
