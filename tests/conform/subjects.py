@@ -181,6 +181,7 @@ class FramedCall:
         ("truncated", 5, "the stream ended inside a frame"),
         ("too-large", 5, "bytes was claimed|bytes were claimed"),
         ("reset", 1, "the connection was reset"),
+        ("reset", 3, "cannot connect to .*: the connection was reset"),  # before the system had said that it was there
         ("closed", 1, "closed the connection"),
     )
     HINT = re.compile("; this looks like ([^;\n]*)")
