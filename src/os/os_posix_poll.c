@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/resource.h>
 
 /* One block holds both arrays: `cap` sockets, then `cap` pollfds. */
 struct entries {
@@ -97,12 +98,32 @@ static void squeeze(struct entries *all)
     all->gone = 0;
 }
 
+/* poll takes no more entries than the process may have descriptors, and that limit can be lowered while it has more. Then they
+ * are looked at in pieces, and time passes resting. As poll. */
+static int poll_pieces(struct pollfd *fds, size_t n, int timeout_ms)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return -1;
+    size_t most = limit.rlim_cur < n ? (size_t)limit.rlim_cur : n;
+    int ready = 0;
+    for (size_t at = 0, piece; most > 0 && at < n; at += piece) {
+        piece = most < n - at ? most : n - at;
+        int some = poll(fds + at, (nfds_t)piece, 0);
+        if (some < 0) return -1;
+        ready += some;
+    }
+    if (ready == 0 && timeout_ms != 0)
+        framed_os_sleep_ms(timeout_ms > 0 && timeout_ms < SHORT_REST_MS ? (uint32_t)timeout_ms : SHORT_REST_MS);
+    return ready;
+}
+
 static enum framed_status poll_way_wait(struct os_poller *p, int timeout_ms)
 {
     struct entries *all = p->state;
     if (all->gone > 0) squeeze(all);
     size_t n = all->n; /* what the callbacks add is not ready yet */
     int ready = poll(all->fds, (nfds_t)n, timeout_ms);
+    if (ready < 0 && errno == EINVAL) ready = poll_pieces(all->fds, n, timeout_ms);
     if (ready < 0 && (errno == ENOMEM || errno == EAGAIN)) { /* the system is short of memory: soon it may not be */
         framed_os_sleep_ms(SHORT_REST_MS);
         return FRAMED_OK;

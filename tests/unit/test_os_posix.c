@@ -65,12 +65,43 @@ static void waiting_that_fails_is_the_systems_failure_not_wrong_use(void **state
     static const int errors[] = {EBADF, EINVAL, EFAULT};
     struct os_poller *p = poller_new();
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
-        waits_to_fail = 1;
+        waits_to_fail =
+            way == FRAMED_WAIT_POLL && errors[i] == EINVAL ? 2 : 1; /* that may be a limit: once more, in pieces */
         fail_with = errors[i];
         assert_int_equal(framed_os_wait(p, 0), FRAMED_OS);
         assert_int_equal(waits_to_fail, 0);
     }
     framed_os_poller_close(p);
+}
+
+static void waiting_goes_on_when_the_limit_of_descriptors_falls_below_those_there_are(void **state)
+{
+    (void)state;
+    struct os_poller *p = poller_new();
+    struct end a, b, c, d;
+    struct rlimit limit, low;
+    pair(p, &a, &b);
+    pair(p, &c, &d);
+    assert_int_equal(framed_os_receive(&b.s, NULL, 0), FRAMED_OK);
+    assert_int_equal(framed_os_receive(&d.s, NULL, 0), FRAMED_OK);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    low = limit;
+    for (low.rlim_cur = 0; low.rlim_cur < 4; low.rlim_cur++) {
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+        wait_once(p, 1); /* nothing comes: it ends by itself */
+        if (low.rlim_cur == 0) continue;
+        unsigned times = (unsigned)low.rlim_cur;
+        send_all(p, &a, "on", 2);
+        send_all(p, &c, "on", 2);
+        until(p, &b.received, times);
+        until(p, &d.received, times);
+        assert_int_equal(framed_os_receive(&b.s, NULL, 0), FRAMED_OK);
+        assert_int_equal(framed_os_receive(&d.s, NULL, 0), FRAMED_OK);
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    finish_end(p, &c);
+    finish_end(p, &d);
+    end_both(p, &a, &b);
 }
 
 static void waiting_goes_on_when_interrupted_or_short_of_memory(void **state)
@@ -524,6 +555,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(sending_out_of_turn_is_refused),
     cmocka_unit_test(receive_tells_a_reset),
     cmocka_unit_test(waiting_that_fails_is_the_systems_failure_not_wrong_use),
+    cmocka_unit_test(waiting_goes_on_when_the_limit_of_descriptors_falls_below_those_there_are),
     cmocka_unit_test(waiting_goes_on_when_interrupted_or_short_of_memory),
     cmocka_unit_test(wake_from_a_signal_handler_ends_the_next_wait_and_keeps_errno),
     cmocka_unit_test(wake_from_a_signal_handler_ends_the_wait_under_way),
