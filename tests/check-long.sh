@@ -46,6 +46,7 @@ stage_cover() {
 
 # Other machines, with all tests that can run there.
 stage_machines() {
+    export TEST_SECONDS=900
     make -j"$jobs" BUILD="$build" test-32 && make -j"$jobs" BUILD="$build" test-musl && make -j"$jobs" BUILD="$build" test-big-endian
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Errors injected by strace at each system call of `framed serve`, `call`, `ping` and `inspect`, one in each run.
 
-A counting run of each role tells which system calls it makes after main has begun, and how often. Then every occurrence of
+Counting runs of each role tell which system calls it makes after main has begun, and how often. Then every occurrence of
 every call (of calls made more than MOST times, a choice) fails with every errno that fits it (injections.py), and the run is
 judged: no crash, no hang, a documented exit code, at most one line that says what failed, no wrong or doubled reply, exit 0
 only if all came; an error at one connection harms at most that one; the side without injections ends orderly.
@@ -35,6 +35,7 @@ import injections
 PATIENCE_S = 60  # a hang; nothing is measured against it
 MOST = 24  # of the occurrences of one call in one role
 JOBS = 2
+COUNTED = 3  # runs that count
 AGAIN = 3  # runs until an occurrence is given up as not reached: how bytes are cut into receives is not ours to say
 
 BIG = "abcdefghij" * 15000
@@ -458,6 +459,16 @@ def calls_of(trace):
     return calls
 
 
+def fewest_calls(role, framed, folder):
+    """Of several counting runs, each call as seldom as it was made: how often it waits and receives depends on when bytes come."""
+    runs = []
+    for _ in range(COUNTED):
+        run, judge = role.run(framed, folder, NOTHING)
+        judge()
+        runs.append(calls_of(run.trace()))
+    return {name: min((calls[name] for calls in runs if name in calls), key=len) for name in set().union(*runs)}
+
+
 def cases_of(calls, sanitized):
     unknown = sorted(set(calls) - set(injections.ERRNOS))
     if sanitized:
@@ -505,9 +516,7 @@ def report(role, injection, problem):
 
 def check_role(role, framed, folder, sample, sanitized, pool):
     """Injections made and failed."""
-    run, judge = role.run(framed, folder, NOTHING)
-    judge()
-    calls = calls_of(run.trace())
+    calls = fewest_calls(role, framed, folder)
     cases = list(cases_of(calls, sanitized))
     if sample and sample < len(cases):
         cases = [cases[i * len(cases) // sample] for i in range(sample)]
