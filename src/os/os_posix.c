@@ -378,7 +378,7 @@ enum framed_status framed_os_offer(struct os_socket *s, const struct framed_byte
 
 enum framed_status framed_os_send(struct os_socket *s, const struct framed_bytes *views, size_t n)
 {
-    if (s->wants & WANT_SEND || n == 0 || n > UINT16_MAX) return FRAMED_USAGE;
+    if (s->wants & (CLOSING | WANT_SEND) || n == 0 || n > UINT16_MAX) return FRAMED_USAGE;
     s->views = views;
     s->view_count = (uint16_t)n;
     return ask(s, WANT_SEND);

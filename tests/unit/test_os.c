@@ -722,6 +722,26 @@ static void close_of_another_that_is_ready_in_the_same_turn_silences_it(void **s
     end_both(p, &a, &b);
 }
 
+static void a_socket_that_closes_refuses_everything_and_forgets_nobody(void **state)
+{
+    (void)state;
+    struct os_poller *p = poller_new();
+    struct end a, b;
+    pair(p, &a, &b);
+    struct framed_bytes view = framed_bytes_str("late");
+    size_t taken;
+    end_close(&b);
+    end_close(&a); /* b waits behind it to be told */
+    assert_int_equal(framed_os_send(&a.s, &view, 1), FRAMED_USAGE);
+    assert_int_equal(framed_os_offer(&a.s, &view, 1, &taken), FRAMED_USAGE);
+    assert_int_equal(framed_os_receive(&a.s, NULL, 0), FRAMED_USAGE);
+    assert_int_equal(framed_os_finish(&a.s), FRAMED_USAGE);
+    settle(p);
+    assert_int_equal(a.closed, 1);
+    assert_int_equal(b.closed, 1);
+    framed_os_poller_close(p);
+}
+
 static void free_itself(struct end *e)
 {
     unsigned *gone = e->ctx;
@@ -1159,6 +1179,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(close_of_another_that_is_ready_in_the_same_turn_silences_it),
     cmocka_unit_test(memory_of_a_socket_may_go_in_closed),
     cmocka_unit_test(a_hundred_connections_echo_ten_times),
+    cmocka_unit_test(a_socket_that_closes_refuses_everything_and_forgets_nobody),
     cmocka_unit_test(interest_says_what_is_asked_for),
     cmocka_unit_test(keepalive_and_buffers_leave_a_connection_working),
     cmocka_unit_test(resolve_gives_what_can_be_connected_to),
