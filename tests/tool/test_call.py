@@ -361,6 +361,32 @@ class PeerThatFails(ToolTest):
         self.assertEqual(done.stdout, b"one\n")
         self.assert_code(done, 1, peer.address, "closed the connection", "2 of 3 messages unanswered", "may have been executed")
 
+    def test_peer_that_closes_behind_its_last_reply_has_answered_all(self):
+        """Reply and end come together, before it has looked whether its input goes on."""
+        started = threading.Event()
+
+        def talk(sock):
+            request = read_frame(sock)
+            started.wait(PATIENCE_S)
+            tool.process.send_signal(signal.SIGSTOP)
+            sock.sendall(frame(request))
+            sock.shutdown(socket.SHUT_WR)
+            time.sleep(0.05)
+            tool.process.send_signal(signal.SIGCONT)
+            read_to_end(sock)
+
+        for lines, code in ((b"one\n", 0), (b"one\ntwo\n", 1)):
+            started.clear()
+            peer = self.peer(talk)
+            with tempfile.TemporaryFile() as file:
+                file.write(lines)
+                file.seek(0)
+                tool = self.start("call", peer.address, "--pipeline", "1", stdin=file)
+                started.set()
+                self.assertEqual(tool.read_line(), b"one\n")
+                self.assertEqual(tool.wait(), code, tool.stderr)
+            self.assertEqual("1 of 2 messages unanswered (not executed)" in tool.stderr, code == 1, tool.stderr)
+
     def test_peer_that_closes_ends_it_although_input_goes_on(self):
         peer = self.peer(replies(frame(b"one")))
         tool = self.start("call", peer.address)
