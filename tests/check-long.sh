@@ -1,11 +1,14 @@
 #!/bin/bash
-# make check-long: what takes longer than `make check` may: the faults on real sockets, and an hour of all of them at once.
+# make check-long: what takes longer than `make check` may: its stages whole, the faults on real sockets, and an hour of all of
+# them at once.
 # Stages as there, each with a log of its own in $BUILD/check-long. Ends with "N passed, N failed" (stages).
 # ONLY="soak" runs just that one; SOAK_SECONDS=60 makes the hour shorter.
 set -u
 build=${BUILD:-build}
 log=$build/check-long
 . tests/stages.sh
+export TEST_SECONDS=900
+sanitize='-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all -fsanitize=address,undefined'
 
 # Every harness, for longer than `make check` has time.
 stage_fuzz() {
@@ -25,7 +28,7 @@ stage_sim() {
 # Every error at every system call; then with the sanitizers looking on.
 stage_strace() {
     BUILD=$build tests/faults/strace.sh &&
-        make -j"$jobs" BUILD="$build/asan" CC=gcc CFLAGS="-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all -fsanitize=address,undefined" all &&
+        make -j"$jobs" BUILD="$build/asan" CC=gcc CFLAGS="$sanitize" all &&
         BUILD=$build/asan tests/faults/strace.sh --sanitized
 }
 
@@ -44,9 +47,44 @@ stage_cover() {
     make -j"$jobs" BUILD="$build" cover
 }
 
+# Every one of the 2^32 length words; every vector, also the large ones, cut at every point.
+stage_words() {
+    make -j"$jobs" BUILD="$build" "$build/tests/words" "$build/tests/test_vectors" || return 1
+    FRAMED_EVERY_CUT=1 "$build/tests/test_vectors" || return 1
+    "$build/tests/words"
+}
+
+# Byte by byte costs as much a byte for 16 MiB as for 1 KiB: instructions counted.
+stage_linear() {
+    tests/deps.sh valgrind=valgrind && BUILD=$build tests/linear.sh
+}
+
+# All tests with the sanitizers, and every cut; and with clang.
+stage_asan() {
+    make -j"$jobs" BUILD="$build/asan" CC=gcc CFLAGS="$sanitize" all tests &&
+        BUILD=$build/asan RUN_WITHOUT="test_memory test_failing_calls test_readme" tests/run.sh # what two preload the sanitizers have, too
+}
+
+stage_clang() {
+    make -j"$jobs" BUILD="$build/clang" CC=clang all tests && RUN_ONLY=c BUILD=$build/clang tests/run.sh
+}
+
+# All that reads the code.
+stage_lint() {
+    ONLY='' BUILD=$build tests/lint.sh
+}
+
+# What the protocol wants, row by row: of framed, and what Erlang and Twisted do otherwise.
+stage_conform() {
+    BUILD=$build tests/conform/run.sh
+}
+
+stage_windows() {
+    make -j"$jobs" BUILD="$build" test-windows
+}
+
 # Other machines, with all tests that can run there.
 stage_machines() {
-    export TEST_SECONDS=900
     make -j"$jobs" BUILD="$build" test-32 && make -j"$jobs" BUILD="$build" test-musl && make -j"$jobs" BUILD="$build" test-big-endian
 }
 
@@ -62,6 +100,6 @@ stage_soak() {
 
 build_first all faults
 lane soak &
-lane fuzz sim recall strace net sockets cover machines compare
+lane words linear asan clang lint conform windows machines fuzz sim recall strace net sockets cover compare
 wait
 verdict check-long

@@ -1,26 +1,33 @@
 #!/bin/bash
-# make check: the slow checks, each a stage with a log of its own in $BUILD/check. Ends with "N passed, N failed" (stages).
+# make check: the slow checks, each a stage with a log of its own in $BUILD/check, and each as much of it as 15 minutes of two
+# cores have room for: make check-long does all of them. Ends with "N passed, N failed" (stages).
 # ONLY="asan layers" runs just these.
 set -u
 build=${BUILD:-build}
 log=$build/check
 . tests/stages.sh
+export FRAMED_FEW_CUTS=1 # make test has made them all
 sanitize='-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all'
 
-# Another compiler, every warning an error.
+# Another compiler, every warning an error; not that every single call fails once more.
 stage_clang() {
     tests/deps.sh clang=clang || return 1
-    make -j"$jobs" BUILD="$build/clang" CC=clang WERROR=1 all tests && RUN_ONLY=c BUILD=$build/clang tests/run.sh
+    make -j"$jobs" BUILD="$build/clang" CC=clang WERROR=1 all tests &&
+        RUN_ONLY=c BUILD=$build/clang RUN_WITHOUT=test_sim_faults tests/run.sh
 }
 
+# The tests once more, with the sanitizers looking on, and whatever serves waiting with poll instead of epoll. Not those that
+# preload what the sanitizers have, too; nor, for their time, every single failure and the tool that only measures.
 stage_asan() {
+    local without="test_memory test_failing_calls test_readme test_sim_faults test_bench test_docs test_completion"
     make -j"$jobs" BUILD="$build/asan" CC=gcc WERROR=1 CFLAGS="$sanitize -fsanitize=address,undefined" all tests &&
-        BUILD=$build/asan ASAN_OPTIONS=detect_stack_use_after_return=1 RUN_WITHOUT="test_memory test_failing_calls test_readme" tests/run.sh # what two preload the sanitizers have, too
+        FRAMED_SERVE_OPTIONS='--wait poll' BUILD=$build/asan ASAN_OPTIONS=detect_stack_use_after_return=1 RUN_WITHOUT=$without \
+            tests/run.sh
 }
 
 # Whole worlds in simulated time, from seeds that nobody has tried yet, with the sanitizers.
 stage_sim() {
-    local first=$((RANDOM * 32768 + RANDOM + 1)) count=${SIM_SEEDS:-2500}
+    local first=$((RANDOM * 32768 + RANDOM + 1)) count=${SIM_SEEDS:-1000}
     make -j"$jobs" BUILD="$build/asan" CC=gcc WERROR=1 CFLAGS="$sanitize -fsanitize=address,undefined" "$build/asan/tests/sim" || return 1
     echo "again: make sim FIRST=$first SEEDS=$count"
     "$build/asan/tests/sim" "$first" "$count"
@@ -33,12 +40,6 @@ stage_tsan() {
     mkdir -p "$build/tsan/some/tests"
     ln "$build"/tsan/tests/test_net* "$build"/tsan/tests/test_os* "$build/tsan/some/tests/" || return 1
     RUN_ONLY=c BUILD=$build/tsan/some TSAN_OPTIONS=halt_on_error=1 tests/run.sh
-}
-
-# Whatever serves once more, waiting with poll instead of epoll.
-stage_poll() {
-    make -j"$jobs" BUILD="$build" all && FRAMED_SERVE_OPTIONS='--wait poll' RUN_ONLY=tool BUILD=$build \
-        RUN_WITHOUT="test_completion test_docs test_inspect test_failing_calls" tests/run.sh
 }
 
 stage_layers() {
@@ -55,25 +56,19 @@ stage_format() {
     git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror && echo "format: $(git ls-files '*.c' '*.h' | wc -l) files"
 }
 
-stage_lint() { # ONLY is about stages here
-    ONLY='' BUILD=$build tests/lint.sh
+# All that reads the code but scan-build, which takes as long as the others together.
+stage_lint() {
+    ONLY='python shellcheck cppcheck analyzer tidy' BUILD=$build tests/lint.sh
 }
 
-# Every one of the 2^32 length words; every vector, also the large ones, cut at every point.
+# One in 61 of the 2^32 length words.
 stage_words() {
-    make -j"$jobs" BUILD="$build" "$build/tests/words" "$build/tests/test_vectors" || return 1
-    FRAMED_EVERY_CUT=1 "$build/tests/test_vectors" || return 1
-    "$build/tests/words"
-}
-
-# Byte by byte costs as much a byte for 16 MiB as for 1 KiB: instructions counted.
-stage_linear() {
-    tests/deps.sh valgrind=valgrind && BUILD=$build tests/linear.sh
+    make -j"$jobs" BUILD="$build" "$build/tests/words" && "$build/tests/words" 61
 }
 
 # The library, the tool and their tests on Windows, as Wine has it.
 stage_windows() {
-    make -j"$jobs" BUILD="$build" test-windows
+    QUICK=1 make -j"$jobs" BUILD="$build" test-windows
 }
 
 # Every harness under libFuzzer and AFL++; then that the kept inputs reach every branch of scan, reader and writer.
@@ -86,9 +81,9 @@ stage_peers() {
     make -j"$jobs" BUILD="$build" all && BUILD=$build tests/peers/run.sh
 }
 
-# What the protocol wants, row by row: of framed, and what Erlang and Twisted do otherwise.
+# What the protocol wants, row by row, of framed.
 stage_conform() {
-    make -j"$jobs" BUILD="$build" all && BUILD=$build tests/conform/run.sh
+    make -j"$jobs" BUILD="$build" all && QUICK=1 BUILD=$build tests/conform/run.sh
 }
 
 # The completion scripts, in the shells they are for.
@@ -103,7 +98,7 @@ stage_m32() {
 }
 
 stage_musl() {
-    RUN_ONLY=c QUICK=1 make -j"$jobs" BUILD="$build" test-musl
+    RUN_ONLY=c make -j"$jobs" BUILD="$build" test-musl
 }
 
 stage_big_endian() {
@@ -128,7 +123,7 @@ stage_net() {
 # Two at a time, since most of them use one core: the long ones first. What several need is built before.
 build_first all tests "$build/tests/words"
 share() {
-    lane windows asan,sim words lint clang m32 tsan fuzz conform big_endian musl poll peers linear strace net count recall format \
+    lane windows asan,sim words lint clang m32 tsan fuzz conform big_endian musl peers strace net count recall format \
         shells layers
 }
 share &

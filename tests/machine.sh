@@ -10,10 +10,10 @@ jobs=$(nproc 2>/dev/null || echo 2)
 # Of the tool tests: two compile programs for this machine, two preload what was made for it.
 here_only="test_readme test_docs test_memory test_failing_calls"
 # What takes long, and has little to do with the machine: many seeds, threads, clocks.
-long="test_sim_deadlines test_sim_faults test_sim_limits test_sim_regress test_sim_fuzz test_sim_client test_sim_weather
-    test_world_seeds test_net_stress test_net_threads test_net_flow test_net_close test_net_copies test_rigs test_options test_pool test_vectors
+long="test_net_stress test_net_threads test_net_flow test_net_close test_net_copies test_rigs test_options test_pool
     test_writer test_inspect test_wheel"
 goals=()
+emulated=
 
 # Some kernels run no 32-bit programs.
 runs_32() {
@@ -49,7 +49,8 @@ test-32)
         cflags=${cflags/address,/}
         runner=qemu-i386-static
         # There a thread that has had a signal is taken for another, which test_net joins.
-        without="$here_only test_net ${QUICK:+$long}"
+        without="$here_only test_net"
+        emulated=yes
     fi
     ;;
 test-big-endian)
@@ -59,7 +60,8 @@ test-big-endian)
     cflags='-O2 -g'
     ldflags=
     runner="qemu-s390x-static -L /usr/s390x-linux-gnu"
-    without="$here_only ${QUICK:+$long}"
+    without=$here_only
+    emulated=yes
     ;;
 test-musl)
     packages="musl-tools=musl-gcc"
@@ -74,14 +76,18 @@ test-musl)
     cflags='-O2 -g'
     ldflags=-static
     runner=
-    # Its malloc maps and unmaps every large buffer, of which there are many.
-    without="$here_only ${QUICK:+test_vectors}"
+    without=$here_only
     ;;
 *)
     echo "usage: tests/machine.sh test-32|test-big-endian|test-musl" >&2
     exit 2
     ;;
 esac
+
+if [ -n "$emulated" ] && [ -n "${QUICK:-}" ]; then
+    without="$without $long"
+    goals=(SIM= WORLD=)
+fi
 
 export BUILD=$native/${1#test-}
 # shellcheck disable=SC2086

@@ -11,7 +11,8 @@ failed=0
 mkdir -p "$log"
 
 left_out() {
-    case " ${RUN_WITHOUT:-} " in *" $1 "*) return 0 ;; *) return 1 ;; esac
+    # shellcheck disable=SC2086
+    case " $(echo ${RUN_WITHOUT:-}) " in *" $1 "*) return 0 ;; *) return 1 ;; esac
 }
 
 # NAME STATUS PASSED FAILED LOGFILE
