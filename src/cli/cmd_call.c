@@ -386,9 +386,10 @@ static enum framed_status wait_for_something(struct call *c, bool progress)
     return framed_client_step(c->client);
 }
 
-/* All that was sent has its reply, and the peer has ended: is that the end of the input too? Told as far as it can be at once. */
+/* The peer has ended. If all that was sent has its reply: is that the end of the input too? Told as far as it can be at once. */
 static void look_for_more(struct call *c)
 {
+    if (c->manner != ONE_REPLY_EACH || c->state != RUNNING || c->in_flight > 0 || c->unsent > 0 || c->unanswered > 0) return;
     while (!take_message(c) && !c->input_over) {
         struct host_wait wait = {.want_input = true};
         if (framed_host_wait(&wait) != FRAMED_OK || !wait.input) return;
@@ -492,8 +493,7 @@ static int run(struct call *c)
     for (;;) {
         bool progress = take_events(c);
         progress |= send_messages(c);
-        if (c->ended && c->end == FRAMED_CLOSED && c->manner == ONE_REPLY_EACH && c->state == RUNNING && c->in_flight == 0)
-            look_for_more(c);
+        if (c->ended && c->end == FRAMED_CLOSED) look_for_more(c);
         if (all_answered(c) && (!c->ended || framed_exit_of(c->end) != CLI_PROTOCOL)) break;
         if (c->ended) return end_of_connection(c);
         if (c->manner == FOLLOW && c->input_code != CLI_SUCCESS) break;
