@@ -7,6 +7,8 @@ build=${BUILD:-build}
 log=$build/check
 . tests/stages.sh
 export FRAMED_FEW_CUTS=1 # make test has made them all
+# What is freed is kept aside for 16 MiB, not 256: pages that are always fresh take a third of the time.
+export ASAN_OPTIONS=quarantine_size_mb=16
 sanitize='-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all'
 
 # Another compiler, every warning an error; not that every single call fails once more.
@@ -21,7 +23,7 @@ stage_clang() {
 stage_asan() {
     local without="test_memory test_failing_calls test_readme test_sim_faults test_bench test_docs test_completion"
     make -j"$jobs" BUILD="$build/asan" CC=gcc WERROR=1 CFLAGS="$sanitize -fsanitize=address,undefined" all tests &&
-        FRAMED_SERVE_OPTIONS='--wait poll' BUILD=$build/asan ASAN_OPTIONS=detect_stack_use_after_return=1 RUN_WITHOUT=$without \
+        FRAMED_SERVE_OPTIONS='--wait poll' BUILD=$build/asan ASAN_OPTIONS=$ASAN_OPTIONS:detect_stack_use_after_return=1 RUN_WITHOUT=$without \
             tests/run.sh
 }
 
@@ -98,7 +100,7 @@ stage_m32() {
 }
 
 stage_musl() {
-    RUN_ONLY=c make -j"$jobs" BUILD="$build" test-musl
+    RUN_ONLY=c QUICK=1 make -j"$jobs" BUILD="$build" test-musl
 }
 
 stage_big_endian() {
