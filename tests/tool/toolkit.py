@@ -20,6 +20,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 FRAMED = os.path.abspath(os.environ.get("FRAMED", os.path.join(ROOT, "build", "framed")))
 SERVE_OPTIONS = os.environ.get("FRAMED_SERVE_OPTIONS", "").split()  # to run everything again in another way
 PATIENCE_S = 120
+GRACE_S = 5  # for who talks to a tool that has gone: Wine keeps a socket of a program that was killed, now and then
 READY = re.compile(r"^framed: listening on (\S+) \((.*)\)$")
 
 LENGTH = struct.Struct(">I")
@@ -169,7 +170,7 @@ class Peer:
         self.failures = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self._threads = []
+        self._talks = []  # (thread, socket)
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
         self._acceptor.start()
 
@@ -180,7 +181,7 @@ class Peer:
             except OSError:
                 return
             thread = threading.Thread(target=self._serve, args=(sock,), daemon=True)
-            self._threads.append(thread)
+            self._talks.append((thread, sock))
             thread.start()
 
     def _serve(self, sock):
@@ -196,7 +197,10 @@ class Peer:
             self._listener.shutdown(socket.SHUT_RDWR)  # ends the accept; closing alone would not
         self._listener.close()
         self._acceptor.join(PATIENCE_S)
-        for thread in self._threads:
+        for thread, sock in self._talks:
+            thread.join(GRACE_S)
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
             thread.join(PATIENCE_S)
 
 
