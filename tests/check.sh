@@ -7,7 +7,7 @@ build=${BUILD:-build}
 log=$build/check
 . tests/stages.sh
 export FRAMED_FEW_CUTS=1 # make test has made them all
-# What is freed is kept aside for 16 MiB, not 256: pages that are always fresh take a third of the time.
+# What is freed is kept aside for 16 MiB, not 256: with pages that are always fresh test_vectors takes six times as long.
 export ASAN_OPTIONS=quarantine_size_mb=16
 sanitize='-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all'
 

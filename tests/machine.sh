@@ -76,7 +76,7 @@ test-musl)
     cflags='-O2 -g'
     ldflags=-static
     runner=
-    # Its malloc maps and unmaps every large buffer, of which there are many there: minutes, and no other branches.
+    # Its malloc maps and unmaps every large buffer, of which there are many in that one.
     without="$here_only ${QUICK:+test_vectors}"
     ;;
 *)
