@@ -20,7 +20,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { EVENTS_A_ROUND = 64 }; /* then signals and standard input have their turn */
+enum {
+    EVENTS_A_ROUND = 64, /* then signals and standard input have their turn */
+    LOOK_MS = 100,       /* the end of standard input is waited for no longer when the peer has ended */
+};
 
 enum call_state { CONNECTING, RUNNING, FINISHING };
 enum call_manner { ONE_REPLY_EACH, NO_REPLIES, FOLLOW };
@@ -386,15 +389,16 @@ static enum framed_status wait_for_something(struct call *c, bool progress)
     return framed_client_step(c->client);
 }
 
-/* The peer has ended. If all that was sent has its reply: is that the end of the input too? Told as far as it can be at once. */
+/* The peer has ended. If all that was sent has its reply, one look tells whether that was the end of the input too: a read
+ * brings that end, or more to ask. */
 static void look_for_more(struct call *c)
 {
     if (c->manner != ONE_REPLY_EACH || c->state != RUNNING || c->in_flight > 0 || c->unsent > 0 || c->unanswered > 0) return;
-    while (!take_message(c) && !c->input_over) {
-        struct host_wait wait = {.want_input = true};
-        if (framed_host_wait(&wait) != FRAMED_OK || !wait.input) return;
-        read_input(c);
-    }
+    if (take_message(c) || c->input_over) return;
+    struct host_wait wait = {.want_input = true, .socket.timeout_ms = LOOK_MS};
+    if (framed_host_wait(&wait) != FRAMED_OK || !wait.input) return;
+    read_input(c);
+    (void)take_message(c);
 }
 
 /* ---- the end ---- */
@@ -493,7 +497,7 @@ static int run(struct call *c)
     for (;;) {
         bool progress = take_events(c);
         progress |= send_messages(c);
-        if (c->ended && c->end == FRAMED_CLOSED) look_for_more(c);
+        if (c->ended && framed_exit_of(c->end) != CLI_PROTOCOL) look_for_more(c);
         if (all_answered(c) && (!c->ended || framed_exit_of(c->end) != CLI_PROTOCOL)) break;
         if (c->ended) return end_of_connection(c);
         if (c->manner == FOLLOW && c->input_code != CLI_SUCCESS) break;

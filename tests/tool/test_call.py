@@ -9,6 +9,7 @@ import pty
 import re
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
@@ -375,7 +376,7 @@ class PeerThatFails(ToolTest):
             tool.process.send_signal(signal.SIGCONT)
             read_to_end(sock)
 
-        for lines, code in ((b"one\n", 0), (b"one\ntwo\n", 1)):
+        for lines, code in ((b"one\n", 0), (b"one\ntwo\n", 1), (b"one\ntw", 1)):
             started.clear()
             peer = self.peer(talk)
             with tempfile.TemporaryFile() as file:
@@ -386,6 +387,24 @@ class PeerThatFails(ToolTest):
                 self.assertEqual(tool.read_line(), b"one\n")
                 self.assertEqual(tool.wait(), code, tool.stderr)
             self.assertEqual("1 of 2 messages unanswered (not executed)" in tool.stderr, code == 1, tool.stderr)
+
+    def test_peer_that_resets_behind_its_last_reply_has_answered_all(self):
+        def talk(sock):
+            sock.sendall(frame(read_frame(sock)))
+            answered.wait(PATIENCE_S)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        answered = threading.Event()
+        peer = self.peer(talk)
+        tool = self.start("call", peer.address, "--pipeline", "1")
+        tool.write(b"one\n")
+        self.assertEqual(tool.read_line(), b"one\n")
+        tool.process.send_signal(signal.SIGSTOP)
+        tool.process.stdin.close()
+        answered.set()
+        time.sleep(0.05)
+        tool.process.send_signal(signal.SIGCONT)
+        self.assertEqual(tool.wait(), 0, tool.stderr)
 
     def test_peer_that_closes_ends_it_although_input_goes_on(self):
         peer = self.peer(replies(frame(b"one")))
