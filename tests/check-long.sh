@@ -1,6 +1,6 @@
 #!/bin/bash
-# make check-long: what takes longer than `make check` may: its stages whole, the faults on real sockets, and an hour of all of
-# them at once.
+# make check-long: what takes longer than `make check` may: what that does in part, whole; the faults on real sockets; and an
+# hour of all of them at once.
 # Stages as there, each with a log of its own in $BUILD/check-long. Ends with "N passed, N failed" (stages).
 # ONLY="soak" runs just that one; SOAK_SECONDS=60 makes the hour shorter.
 set -u
@@ -59,19 +59,27 @@ stage_linear() {
     tests/deps.sh valgrind=valgrind && BUILD=$build tests/linear.sh
 }
 
-# All tests with the sanitizers, and every cut; and with clang.
+# All tests with the sanitizers, but two that preload what those have too; and with clang.
 stage_asan() {
     make -j"$jobs" BUILD="$build/asan" CC=gcc CFLAGS="$sanitize" all tests &&
-        BUILD=$build/asan RUN_WITHOUT="test_memory test_failing_calls test_readme" tests/run.sh # what two preload the sanitizers have, too
+        BUILD=$build/asan ASAN_OPTIONS=detect_stack_use_after_return=1 RUN_WITHOUT="test_memory test_failing_calls test_readme" \
+            tests/run.sh
 }
 
 stage_clang() {
+    tests/deps.sh clang=clang || return 1
     make -j"$jobs" BUILD="$build/clang" CC=clang all tests && RUN_ONLY=c BUILD=$build/clang tests/run.sh
+}
+
+# Whatever serves once more, waiting with poll instead of epoll.
+stage_poll() {
+    FRAMED_SERVE_OPTIONS='--wait poll' RUN_ONLY=tool BUILD=$build \
+        RUN_WITHOUT="test_completion test_docs test_inspect test_failing_calls" tests/run.sh
 }
 
 # All that reads the code.
 stage_lint() {
-    ONLY='' BUILD=$build tests/lint.sh
+    BUILD=$build tests/lint.sh
 }
 
 # What the protocol wants, row by row: of framed, and what Erlang and Twisted do otherwise.
@@ -98,8 +106,8 @@ stage_soak() {
     make -j"$jobs" BUILD="$build" faults && BUILD=$build tests/faults/soak.sh "${SOAK_SECONDS:-3600}"
 }
 
-build_first all faults
+build_first test-deps all faults
 lane soak &
-lane words linear asan clang lint conform windows machines fuzz sim recall strace net sockets cover compare
+lane words linear asan clang poll lint conform windows machines fuzz sim recall strace net sockets cover compare
 wait
 verdict check-long

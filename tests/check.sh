@@ -1,12 +1,12 @@
 #!/bin/bash
 # make check: the slow checks, each a stage with a log of its own in $BUILD/check, and each as much of it as 15 minutes of two
-# cores have room for: make check-long does all of them. Ends with "N passed, N failed" (stages).
+# cores have room for: what is done in part here, make check-long does whole. Ends with "N passed, N failed" (stages).
 # ONLY="asan layers" runs just these.
 set -u
 build=${BUILD:-build}
 log=$build/check
 . tests/stages.sh
-export FRAMED_FEW_CUTS=1 # make test has made them all
+export FRAMED_FEW_CUTS=1 # make test has made them all, on this machine
 # What is freed is kept aside for 16 MiB, not 256: with pages that are always fresh test_vectors takes six times as long.
 export ASAN_OPTIONS=quarantine_size_mb=16
 sanitize='-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all'
@@ -123,7 +123,7 @@ stage_net() {
 }
 
 # Two at a time, since most of them use one core: the long ones first. What several need is built before.
-build_first all tests "$build/tests/words"
+build_first test-deps all tests "$build/tests/words"
 share() {
     lane windows asan,sim words lint clang m32 tsan fuzz conform big_endian musl peers strace net count recall format \
         shells layers

@@ -3,6 +3,7 @@
 # a function stage_NAME whose output is a log of its own in $log, whose status is its verdict, and whose last line is what is
 # said about it. ONLY="NAME NAME" runs just these.
 jobs=$(nproc 2>/dev/null || echo 2)
+export -n ONLY # it is about stages: what they run has choices of the same name
 export MAKEFLAGS="${MAKEFLAGS:-} --no-print-directory"
 mkdir -p "$log"
 rm -rf "$log"/*.verdict "$log"/*.taken

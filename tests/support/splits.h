@@ -22,8 +22,8 @@ typedef void split_fn(void *ctx, const struct split *split);
 void splits_each(size_t len, unsigned random, split_fn *run, void *ctx);
 
 /* As splits_each, but of a long input (above 16 KiB) only every 997th single cut, those within 8 bytes of the ends, of powers of
- * two and of the `near` places given. With FRAMED_EVERY_CUT set in the environment (the slow check): every one.
- * With FRAMED_FEW_CUTS (coverage: slow code, and the branches are the same), both do so with everything above 64 bytes. */
+ * two and of the `near` places given. With FRAMED_EVERY_CUT set in the environment (make check-long): every one.
+ * With FRAMED_FEW_CUTS (make check and make cover: slow code, and make test has made the cuts), both do so with everything above 64 bytes. */
 void splits_some(size_t len, unsigned random, const size_t *near, size_t near_count, split_fn *run, void *ctx);
 
 /* A small random generator (xorshift*) for whoever needs repeatable dice. The state must not be 0. */
