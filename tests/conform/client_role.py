@@ -62,6 +62,8 @@ def converse(talk, row, pieces_of, patience):
         talk.reset()
         return wrong or ""
     if row.last == "end":
+        if row.options.get("replies") == "ignored":
+            talk.until_over(patience)  # it half-closes whatever comes; should ours be first, it could not know that all was read
         talk.half_close()
     talk.until_over(patience)
     if not row.last:
