@@ -290,7 +290,7 @@ static void write_bodies(int fd)
 {
     for (uint32_t i = 0; i < BODIES; i++) {
         uint8_t *bytes = net_bytes(body_sizes[i], i);
-        assert_int_not_equal(bytes[0], 'e');
+        assert_true(body_sizes[i] == 0 || bytes[0] != 'e');
         net_write_frame(fd, bytes, body_sizes[i]);
         free(bytes);
     }
