@@ -756,13 +756,18 @@ class Follow(ToolTest):
         self.assertEqual(tool.wait(), 0)
 
     def test_flood_does_not_keep_signals_out(self):
+        floods = threading.Event()
+
         def talk(sock):
             with contextlib.suppress(OSError):
+                for _ in range(40):  # 4 MB
+                    sock.sendall(frame(b"x" * 100) * 1000)
+                floods.set()
                 while True:
                     sock.sendall(frame(b"x" * 100) * 1000)
 
         tool = self.start("call", self.peer(talk).address, "--follow", stdout=subprocess.DEVNULL)
-        time.sleep(0.1)
+        self.assertTrue(floods.wait(PATIENCE_S))
         tool.signal(signal.SIGINT)
         self.assertEqual(tool.wait(), 130)
 

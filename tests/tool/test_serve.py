@@ -339,7 +339,9 @@ class Signals(ToolTest):
         server = self.serve("--delay", "300ms")
         sock = self.connect(server.address)
         sock.sendall(frame(b"one") + frame(b"two"))
-        time.sleep(0.1)  # should they not have arrived yet, the listening socket is closed before they are answered
+        other = self.connect(server.address)
+        other.sendall(b"GET ")
+        self.assertEqual(read_to_end(other), b"")  # so one and two, which came before, are in flight
         server.signal(signal.SIGTERM)
         self.assertEqual(read_frame(sock), b"one")
         self.assertEqual(read_frame(sock), b"two")
