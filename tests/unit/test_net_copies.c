@@ -27,8 +27,9 @@
 enum { MIB = 1 << 20, FRAMES = 512, WARM_UP = 64, IN_FLIGHT = 8 };
 
 /* A frame's first part lies in the receive buffer, which is needed again. And the first time that so many frames are there at
- * once, a block may move as it grows: at most 8 times a MiB in all. */
-enum { COPIED_MOST = 64 << 10, MOVED_MOST = IN_FLIGHT * MIB / FRAMES };
+ * once, one more than in flight since the client may have a reply before the server knows, memory for each is made by growing:
+ * what that moves is less than twice what it comes to. */
+enum { COPIED_MOST = 64 << 10, MOVED_MOST = 2 * (IN_FLIGHT + 1) * MIB / FRAMES };
 
 static _Atomic uint64_t copied, moved;
 
