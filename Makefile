@@ -185,7 +185,7 @@ test-deps:
 
 test: test-deps
 	@$(MAKE) --no-print-directory all tests
-	@BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh
+	@RUN_LANES=2 BUILD=$(BUILD) PYTHON=$(PYTHON) tests/run.sh
 
 # Trials in simulated time: tests/world. One SEED, with its trace; or SEEDS=N of them from FIRST on.
 sim: $(BUILD)/tests/sim$(EXE)

@@ -1,14 +1,13 @@
 #!/bin/sh
 # Runs every test program in $BUILD/tests and every Python test in tests/tool, one line each; ends with "N passed, N failed".
 # RUN_ONLY=c or RUN_ONLY=tool: only these. RUN_WITHOUT="NAME...": all but those. RUNNER=PROGRAM: what runs the test programs, if
-# this machine cannot. FRAMED=PROGRAM: the tool, instead of $BUILD/framed.
+# this machine cannot. FRAMED=PROGRAM: the tool, instead of $BUILD/framed. RUN_LANES=2: so many at a time.
 set -u
 build=${BUILD:-build}
 python=${PYTHON:-python3}
 log=$build/tests/log
-passed=0
-failed=0
 mkdir -p "$log"
+rm -rf "$log"/*.taken "$log"/*.counts
 
 left_out() {
     # shellcheck disable=SC2086
@@ -17,48 +16,55 @@ left_out() {
 
 # NAME STATUS PASSED FAILED LOGFILE
 report() {
-    passed=$((passed + $3))
-    failed=$((failed + $4))
     # A program that died, or ran nothing, has failed whatever it printed.
-    if [ "$2" -ne 0 ] && [ "$4" -eq 0 ] || [ $(($3 + $4)) -eq 0 ]; then
-        failed=$((failed + 1))
-        set -- "$1" "$2" "$3" 1 "$5"
-    fi
-    printf '%-28s %4d passed' "$1" "$3"
+    if [ "$2" -ne 0 ] && [ "$4" -eq 0 ] || [ $(($3 + $4)) -eq 0 ]; then set -- "$1" "$2" "$3" $(($4 + 1)) "$5"; fi
+    echo "$3 $4" >"$5.counts"
     if [ "$4" -gt 0 ]; then
-        printf ', %d FAILED (status %d)\n' "$4" "$2"
-        tail -n 60 "$5"
+        printf '%-28s %4d passed, %d FAILED (status %d)\n%s\n' "$1" "$3" "$4" "$2" "$(tail -n 60 "$5")"
     else
-        printf '\n'
+        printf '%-28s %4d passed\n' "$1" "$3"
     fi
 }
 
-for program in "$build"/tests/test_*; do
-    [ "${RUN_ONLY:-}" != tool ] && [ -x "$program" ] || continue
-    name=$(basename "$program")
-    left_out "$name" && continue
+run_program() { # PROGRAM NAME; its log has that name
     # shellcheck disable=SC2086
-    timeout -k 5 "${TEST_SECONDS:-300}" ${RUNNER:-} "$program" >"$log/$name" 2>&1
+    timeout -k 5 "${TEST_SECONDS:-300}" ${RUNNER:-} "$1" >"$log/$2" 2>&1
     status=$?
-    p=$(grep -c '^\[       OK \]' "$log/$name")
-    f=$(sed '/listed below/,$d' "$log/$name" | grep -c '^\[  FAILED  \] [a-z]')
-    report "$name" "$status" "$p" "$f" "$log/$name"
-done
+    p=$(grep -c '^\[       OK \]' "$log/$2")
+    f=$(sed '/listed below/,$d' "$log/$2" | grep -c '^\[  FAILED  \] [a-z]')
+    report "$2" "$status" "$p" "$f" "$log/$2"
+}
 
-if [ "${RUN_ONLY:-}" != c ]; then
-    for script in tests/tool/test_*.py; do
-        name=$(basename "$script" .py)
+run_script() { # SCRIPT NAME; a program of the tests may have the same
+    set -- "$1" "tool_$2"
+    FRAMED=${FRAMED:-$build/framed} BUILD=$build timeout -k 5 "${TEST_SECONDS:-300}" "$python" -B "$1" -v >"$log/$2" 2>&1
+    status=$?
+    # "Ran 9 tests in 1.2s", then "OK" or "FAILED (failures=1, errors=1, skipped=1)"
+    ran=$(sed -n 's/^Ran \([0-9]*\) tests\{0,1\} in.*/\1/p' "$log/$2" | tail -n 1)
+    f=$(tail -n 1 "$log/$2" | tr '(,)' '\n\n\n' | sed -n 's/^ *\(failures\|errors\)=//p' | awk '{n += $1} END {print n + 0}')
+    skipped=$(tail -n 1 "$log/$2" | sed -n 's/.*skipped=\([0-9]*\).*/\1/p')
+    report "tool/${2#tool_}" "$status" $((${ran:-0} - f - ${skipped:-0})) "$f" "$log/$2"
+}
+
+# One after the other what no other lane has begun.
+lane() {
+    for test in "$build"/tests/test_* tests/tool/test_*.py; do
+        name=$(basename "$test" .py)
         left_out "$name" && continue
-        FRAMED=${FRAMED:-$build/framed} BUILD=$build timeout -k 5 "${TEST_SECONDS:-300}" "$python" -B "$script" -v >"$log/$name" 2>&1
-        status=$?
-        # "Ran 9 tests in 1.2s", then "OK" or "FAILED (failures=1, errors=1, skipped=1)"
-        ran=$(sed -n 's/^Ran \([0-9]*\) tests\{0,1\} in.*/\1/p' "$log/$name" | tail -n 1)
-        f=$(tail -n 1 "$log/$name" | tr '(,)' '\n\n\n' | sed -n 's/^ *\(failures\|errors\)=//p' | awk '{n += $1} END {print n + 0}')
-        skipped=$(tail -n 1 "$log/$name" | sed -n 's/.*skipped=\([0-9]*\).*/\1/p')
-        p=$((${ran:-0} - f - ${skipped:-0}))
-        report "tool/$name" "$status" "$p" "$f" "$log/$name"
+        case $test in
+        *.py) [ "${RUN_ONLY:-}" != c ] && mkdir "$log/tool_$name.taken" 2>/dev/null && run_script "$test" "$name" ;;
+        *) [ "${RUN_ONLY:-}" != tool ] && [ -x "$test" ] && mkdir "$log/$name.taken" 2>/dev/null && run_program "$test" "$name" ;;
+        esac
     done
-fi
+}
 
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+lanes=${RUN_LANES:-1}
+while [ "$lanes" -gt 0 ]; do
+    lane &
+    lanes=$((lanes - 1))
+done
+wait
+
+set -- "$(cat "$log"/*.counts 2>/dev/null | awk '{p += $1; f += $2} END {printf "%d passed, %d failed", p, f}')"
+echo "$1"
+case $1 in "0 passed, "*) exit 1 ;; *", 0 failed") ;; *) exit 1 ;; esac
