@@ -53,6 +53,8 @@ static void put_counts(const struct bench_report *b, struct cli_output *out)
     const struct load_result *r = b->result;
     put_bool(out, "interrupted", b->interrupted);
     put_number(out, "elapsed_ns", true, r->end_ns - r->begin_ns);
+    put_number(out, "opened", true, r->opened);
+    put_number(out, "connected_ns", true, r->connected_ns);
     put_number(out, "sent", true, framed_bench_sent(r));
     put_number(out, "ok", true, r->ok);
     put_number(out, "pending", true, r->pending);
@@ -105,7 +107,7 @@ static void put_series(struct cli_output *out, const struct cli_series *s)
     for (unsigned i = 0; i < s->used; i++) {
         uint64_t ns;
         if (i > 0) framed_output_text(out, ",");
-        if (framed_series_p99(s, i, &ns))
+        if (framed_series_at(s, i, 99, &ns))
             framed_output_number(out, ns);
         else
             framed_output_text(out, "null");

@@ -7,7 +7,6 @@
 #include "bench_report.h"
 #include "options.h"
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -56,20 +55,6 @@ bool framed_bench_is_limit(const struct bench_report *report)
 
 /* ---- lines ---- */
 
-#if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
-#endif
-static void
-print(struct cli_output *out, const char *format, ...)
-{
-    char text[500];
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    if (n >= 0) framed_output_text(out, text);
-}
-
 static void put_times(struct cli_output *out, const char *text, uint64_t times)
 {
     for (; times > 0; times--) framed_output_text(out, text);
@@ -84,22 +69,22 @@ static void print_head(const struct bench_report *b, struct cli_output *out)
 {
     const struct load_plan *p = b->plan;
     char time[40];
-    print(out, "bench %.120s  %" PRIu32 " connection%s  %" PRIu32 " thread%s", b->address, p->conns, plural(p->conns),
-          p->threads, plural(p->threads));
-    if (p->rate == 0 && p->pipeline > 1) print(out, "  %" PRIu32 " in flight each", p->pipeline);
-    print(out, "  %.60s", b->sizes);
+    framed_output_print(out, "bench %.120s  %" PRIu32 " connection%s  %" PRIu32 " thread%s", b->address, p->conns,
+                        plural(p->conns), p->threads, plural(p->threads));
+    if (p->rate == 0 && p->pipeline > 1) framed_output_print(out, "  %" PRIu32 " in flight each", p->pipeline);
+    framed_output_print(out, "  %.60s", b->sizes);
     if (p->rate > 0)
-        print(out, "  open loop %" PRIu64 "/s", p->rate);
+        framed_output_print(out, "  open loop %" PRIu64 "/s", p->rate);
     else
-        print(out, "  closed loop");
+        framed_output_print(out, "  closed loop");
     framed_duration_text(p->duration_ns / 1000000, time, sizeof time);
     if (p->count > 0)
-        print(out, "  %" PRIu64 " request%s", p->count, plural(p->count));
+        framed_output_print(out, "  %" PRIu64 " request%s", p->count, plural(p->count));
     else
-        print(out, "  %s", time);
+        framed_output_print(out, "  %s", time);
     framed_duration_text(p->warmup_ns / 1000000, time, sizeof time);
-    if (p->warmup_ns > 0) print(out, " (+%s warm-up)", time);
-    print(out, b->interrupted ? "  INTERRUPTED\n" : "\n");
+    if (p->warmup_ns > 0) framed_output_print(out, " (+%s warm-up)", time);
+    framed_output_print(out, b->interrupted ? "  INTERRUPTED\n" : "\n");
 }
 
 /* ---- the table ---- */
@@ -121,7 +106,7 @@ static bool share_of(const struct bench_report *b, const struct column *c, int s
 static void print_cell(struct cli_output *out, bool known, uint64_t ns)
 {
     char text[40];
-    print(out, "%*s", COLUMN_WIDTH, known ? framed_time_text(ns, text, sizeof text) : "-");
+    framed_output_print(out, "%*s", COLUMN_WIDTH, known ? framed_time_text(ns, text, sizeof text) : "-");
 }
 
 static size_t columns_of(const struct bench_report *b, struct column c[COLUMNS_MOST])
@@ -138,23 +123,24 @@ static void print_table(const struct bench_report *b, struct cli_output *out)
 {
     struct column c[COLUMNS_MOST];
     size_t n = columns_of(b, c);
-    print(out, "\n%8s", "");
-    for (size_t i = 0; i < n; i++) print(out, "%*s", COLUMN_WIDTH, c[i].name);
-    print(out, b->plan->rate > 0 ? "   (response: from the intended send; service: from the actual send)\n"
+    framed_output_print(out, "\n%8s", "");
+    for (size_t i = 0; i < n; i++) framed_output_print(out, "%*s", COLUMN_WIDTH, c[i].name);
+    framed_output_print(out, b->plan->rate > 0
+                                 ? "   (response: from the intended send; service: from the actual send)\n"
                                  : "   (closed loop: it waits for replies, tails look better than users see)\n");
     for (int share = 0; share < BENCH_SHARES; share++) {
-        print(out, "  %-6s", framed_bench_share_names[share]);
+        framed_output_print(out, "  %-6s", framed_bench_share_names[share]);
         for (size_t i = 0; i < n; i++) {
             uint64_t ns = 0;
             bool known = share_of(b, &c[i], share, &ns);
             print_cell(out, known, ns);
         }
-        print(out, "\n");
+        framed_output_print(out, "\n");
     }
-    print(out, "  %-6s", "max");
+    framed_output_print(out, "  %-6s", "max");
     for (size_t i = 0; i < n; i++)
         print_cell(out, c[i].h == NULL || c[i].h->count > 0, c[i].h != NULL ? c[i].h->most : b->baseline.max_ns);
-    print(out, "\n");
+    framed_output_print(out, "\n");
 }
 
 /* ---- the picture ---- */
@@ -206,7 +192,7 @@ static void print_bar(const struct bench_report *b, struct cli_output *out, uint
         put_times(out, "#", drawn);
     }
     put_times(out, " ", BAR_WIDTH - drawn);
-    print(out, "  %5.1f%%\n", (double)n * 100 / (double)all);
+    framed_output_print(out, "  %5.1f%%\n", (double)n * 100 / (double)all);
 }
 
 static void print_picture(const struct bench_report *b, struct cli_output *out)
@@ -225,11 +211,11 @@ static void print_picture(const struct bench_report *b, struct cli_output *out)
         before = up_to;
         if (counts[i] > most) most = counts[i];
     }
-    print(out, "\n");
+    framed_output_print(out, "\n");
     for (unsigned i = 0; i < rows; i++, low = next_bound(low, decades)) {
         char range[60];
         range_text(low, next_bound(low, decades), range, sizeof range);
-        print(out, "  %-12s ", range);
+        framed_output_print(out, "  %-12s ", range);
         print_bar(b, out, counts[i], most, h->count);
     }
 }
@@ -243,16 +229,16 @@ static void print_series(const struct bench_report *b, struct cli_output *out)
     char time[40];
     if (s->used < 2) return;
     for (unsigned i = 0; i < s->used; i++)
-        if (framed_series_p99(s, i, &ns) && ns > most) most = ns;
+        if (framed_series_at(s, i, 99, &ns) && ns > most) most = ns;
     framed_duration_text(s->width_ns / 1000000, time, sizeof time);
-    print(out, "  p99 by %s  ", s->width_ns == UINT64_C(1000000000) ? "second" : time);
+    framed_output_print(out, "  p99 by %s  ", s->width_ns == UINT64_C(1000000000) ? "second" : time);
     for (unsigned i = 0; i < s->used; i++) {
-        if (!framed_series_p99(s, i, &ns))
+        if (!framed_series_at(s, i, 99, &ns))
             framed_output_text(out, " "); /* no reply at all */
         else
             framed_output_text(out, (b->utf8 ? blocks : marks)[(unsigned)((double)ns * 7 / (double)most)]);
     }
-    print(out, "  (up to %s)\n", framed_time_text(most, time, sizeof time));
+    framed_output_print(out, "  (up to %s)\n", framed_time_text(most, time, sizeof time));
 }
 
 /* ---- the counts ---- */
@@ -262,7 +248,7 @@ static void print_failures(const struct load_result *r, struct cli_output *out)
     const char *before = ": ";
     for (int i = 0; i < LOAD_FAILURES; i++) {
         if (r->failed[i] == 0) continue;
-        print(out, "%s%s %" PRIu64, before, framed_bench_failures[i], r->failed[i]);
+        framed_output_print(out, "%s%s %" PRIu64, before, framed_bench_failures[i], r->failed[i]);
         before = ", ";
     }
 }
@@ -272,25 +258,27 @@ static void print_counts(const struct bench_report *b, struct cli_output *out)
     const struct load_result *r = b->result;
     const struct load_plan *p = b->plan;
     uint64_t rate = framed_bench_rate(r);
-    print(out, "\n  sent %" PRIu64 "  ok %" PRIu64 "  failed %" PRIu64, framed_bench_sent(r), r->ok, framed_bench_failed(r));
+    framed_output_print(out, "\n  sent %" PRIu64 "  ok %" PRIu64 "  failed %" PRIu64, framed_bench_sent(r), r->ok,
+                        framed_bench_failed(r));
     print_failures(r, out);
-    if (r->pending > 0) print(out, "  pending %" PRIu64, r->pending);
-    if (p->verify) print(out, r->failed[LOAD_MISMATCH] > 0 ? "  verified NO" : "  verified yes");
+    if (r->pending > 0) framed_output_print(out, "  pending %" PRIu64, r->pending);
+    if (p->verify) framed_output_print(out, r->failed[LOAD_MISMATCH] > 0 ? "  verified NO" : "  verified yes");
     if (p->rate > 0)
-        print(out, "  achieved %" PRIu64 "/s of %" PRIu64 "/s", rate, p->rate);
+        framed_output_print(out, "  achieved %" PRIu64 "/s of %" PRIu64 "/s", rate, p->rate);
     else
-        print(out, "  %" PRIu64 "/s", rate);
-    if (b->baseline.path != NULL) print(out, "  (baseline %" PRIu64 "/s)", b->baseline.rate);
-    print(out, "\n  generator busy %u%%", framed_bench_busy(r));
+        framed_output_print(out, "  %" PRIu64 "/s", rate);
+    if (b->baseline.path != NULL) framed_output_print(out, "  (baseline %" PRIu64 "/s)", b->baseline.rate);
+    framed_output_print(out, "\n  generator busy %u%%", framed_bench_busy(r));
     uint64_t sent = framed_bench_sent(r);
     if (p->rate > 0) {
-        print(out, "  late sends %.2f%%", sent > 0 ? (double)r->late * 100 / (double)sent : 0);
-        if (r->held > 0) print(out, " (%.2f%% because the connection was full)", (double)r->held * 100 / (double)sent);
+        framed_output_print(out, "  late sends %.2f%%", sent > 0 ? (double)r->late * 100 / (double)sent : 0);
+        if (r->held > 0)
+            framed_output_print(out, " (%.2f%% because the connection was full)", (double)r->held * 100 / (double)sent);
     }
-    if (r->reconnected > 0) print(out, "  reconnected %" PRIu64, r->reconnected);
-    if (r->late_replies > 0) print(out, "  late replies %" PRIu64, r->late_replies);
-    print(out, "\n");
-    if (framed_bench_is_limit(b)) print(out, "  warning: the generator, not the server, may be the limit\n");
+    if (r->reconnected > 0) framed_output_print(out, "  reconnected %" PRIu64, r->reconnected);
+    if (r->late_replies > 0) framed_output_print(out, "  late replies %" PRIu64, r->late_replies);
+    framed_output_print(out, "\n");
+    if (framed_bench_is_limit(b)) framed_output_print(out, "  warning: the generator, not the server, may be the limit\n");
 }
 
 void framed_bench_text(const struct bench_report *report, struct cli_output *out)

@@ -1,6 +1,6 @@
 /*
  * bench_report.h: what `framed bench` says of a load that has been made: as a table and a picture, as JSON, as the percentiles that
- * HdrHistogram's plotters read; an earlier run beside it; limits that must not be crossed.
+ * HdrHistogram's plotters read, as a picture; an earlier run beside it; limits that must not be crossed.
  */
 #ifndef FRAMED_CLI_BENCH_REPORT_H
 #define FRAMED_CLI_BENCH_REPORT_H
@@ -43,6 +43,9 @@ void framed_bench_json(const struct bench_report *report, struct cli_output *out
 
 /* HdrHistogram's text form: value in ms, percentile, count, 1/(1-percentile). */
 void framed_bench_hdr(const struct cli_histogram *h, struct cli_output *out);
+
+/* A picture: SVG, whole. */
+void framed_bench_plot(const struct bench_report *report, struct cli_output *out);
 
 /* Reads what --json printed. False: it is not that. */
 bool framed_bench_read_baseline(struct framed_bytes text, struct bench_baseline *baseline);

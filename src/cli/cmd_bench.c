@@ -200,10 +200,9 @@ static enum framed_status write_out(void *ctx, const uint8_t *at, size_t n)
     return framed_host_write(at, n);
 }
 
-static enum framed_status write_hdr(void *ctx, const uint8_t *at, size_t n)
+static enum framed_status write_file(void *ctx, const uint8_t *at, size_t n)
 {
-    const struct bench *b = ctx;
-    return framed_host_write_file(b->told.hdr, at, n);
+    return framed_host_write_file(*(intptr_t *)ctx, at, n);
 }
 
 static enum cli_exit report(struct bench *b, const struct bench_report *r)
@@ -218,15 +217,22 @@ static enum cli_exit report(struct bench *b, const struct bench_report *r)
     return CLI_LOCAL;
 }
 
-static enum cli_exit report_hdr(struct bench *b)
+static void put_hdr(const struct bench_report *r, struct cli_output *out)
 {
-    if (b->told.hdr == HOST_NO_FILE) return CLI_SUCCESS;
-    framed_output_init(&b->out, FORMAT_TEXT, write_hdr, b);
-    framed_bench_hdr(&b->result.response, &b->out);
+    framed_bench_hdr(&r->result->response, out);
+}
+
+/* Into the file that option `id` named, if it was given. */
+static enum cli_exit report_into(struct bench *b, const struct bench_report *r, enum cli_option_id id, intptr_t *file,
+                                 void (*put)(const struct bench_report *, struct cli_output *))
+{
+    if (*file == HOST_NO_FILE) return CLI_SUCCESS;
+    framed_output_init(&b->out, FORMAT_TEXT, write_file, file);
+    put(r, &b->out);
     enum framed_status st = framed_output_flush(&b->out);
-    if (st == FRAMED_OK) st = framed_host_close_file(b->told.hdr);
+    if (st == FRAMED_OK) st = framed_host_close_file(*file);
     if (st == FRAMED_OK) return CLI_SUCCESS;
-    framed_host_say("cannot write %.200s: %s", b->told.options->value[OPT_HDR].text,
+    framed_host_say("cannot write %.200s: %s", b->told.options->value[id].text,
                     st == FRAMED_OS ? framed_host_error() : framed_status_text(st));
     return CLI_LOCAL;
 }
@@ -265,14 +271,15 @@ static int sum_up(struct bench *b)
                              .baseline = b->told.baseline,
                              .interrupted = framed_host_stopped() != 0,
                              .utf8 = is_utf8()};
-    enum cli_exit written = report(b, &r), hdr = report_hdr(b);
+    enum cli_exit written = report(b, &r), hdr = report_into(b, &r, OPT_HDR, &b->told.hdr, put_hdr),
+                  plot = report_into(b, &r, OPT_PLOT, &b->told.plot, framed_bench_plot);
     if (b->result.status != FRAMED_OK) {
         framed_host_say("it could not go on: %s", framed_status_text(b->result.status));
         return CLI_LOCAL;
     }
     enum cli_exit crossed = judge(b, &r);
     if (r.interrupted) return 128 + framed_host_stopped();
-    return (int)worse(worse(written, hdr), worse(crossed, code_of_failures(&b->result)));
+    return (int)worse(worse(written, worse(hdr, plot)), worse(crossed, code_of_failures(&b->result)));
 }
 
 static enum cli_exit prepare(struct bench *b, const struct cli_options *options)

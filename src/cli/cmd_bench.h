@@ -18,7 +18,7 @@ struct bench_told {
     struct bench_limit limits[BENCH_LIMITS_MOST];
     size_t limit_count;
     struct bench_baseline baseline;
-    intptr_t hdr; /* a file opened for writing, or HOST_NO_FILE */
+    intptr_t hdr, plot; /* files opened for writing, or HOST_NO_FILE */
 };
 
 static inline bool bench_given(const struct bench_told *b, enum cli_option_id id)

@@ -154,11 +154,11 @@ static enum cli_exit read_baseline(struct bench_told *b)
     return CLI_LOCAL;
 }
 
-static enum cli_exit open_hdr(struct bench_told *b)
+static enum cli_exit create(const struct bench_told *b, enum cli_option_id id, intptr_t *file)
 {
-    if (!bench_given(b, OPT_HDR)) return CLI_SUCCESS;
-    const char *path = b->options->value[OPT_HDR].text;
-    if (framed_host_create(path, &b->hdr) == FRAMED_OK) return CLI_SUCCESS;
+    if (!bench_given(b, id)) return CLI_SUCCESS;
+    const char *path = b->options->value[id].text;
+    if (framed_host_create(path, file) == FRAMED_OK) return CLI_SUCCESS;
     framed_host_say("cannot write %.200s: %s", path, framed_host_error());
     return CLI_LOCAL;
 }
@@ -184,7 +184,7 @@ enum cli_exit framed_bench_read_options(struct bench_told *b, const struct cli_o
     enum cli_option_id id;
     const char *text;
     b->options = options;
-    b->hdr = HOST_NO_FILE;
+    b->hdr = b->plot = HOST_NO_FILE;
     b->address = FRAMED_ADDRESS_DEFAULT;
     while (framed_options_next(options, &cursor, &id, &text))
         if (id == OPT_OPERAND) b->address = text;
@@ -194,6 +194,7 @@ enum cli_exit framed_bench_read_options(struct bench_told *b, const struct cli_o
     if (code == CLI_SUCCESS) code = read_limits(b);
     if (code == CLI_SUCCESS) code = set_sizes(b);
     if (code == CLI_SUCCESS) code = read_baseline(b);
-    if (code == CLI_SUCCESS) code = open_hdr(b);
+    if (code == CLI_SUCCESS) code = create(b, OPT_HDR, &b->hdr);
+    if (code == CLI_SUCCESS) code = create(b, OPT_PLOT, &b->plot);
     return code;
 }

@@ -13,7 +13,6 @@
 #include "output.h"
 #include <framed/framed.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -91,24 +90,9 @@ static void flush(struct ping *p)
     if (st != FRAMED_OK) output_failed(st);
 }
 
-#if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
-#endif
-static void
-print(struct ping *p, const char *format, ...)
-{
-    char text[600];
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    if (n < 0) return;
-    framed_output_text(&p->out, text);
-}
-
 static void print_lost(struct ping *p, uint64_t seq, const char *what, const char *why)
 {
-    if (!p->json) print(p, "%s %.120s: seq %" PRIu64 "  %s\n", what, p->address, seq, why);
+    if (!p->json) framed_output_print(&p->out, "%s %.120s: seq %" PRIu64 "  %s\n", what, p->address, seq, why);
 }
 
 /* ---- flights ---- */
@@ -192,8 +176,8 @@ static void on_reply(struct ping *p, const struct framed_event *event)
     framed_histogram_add(&p->times, ns);
     next_may_go(p, now);
     if (!p->json)
-        print(p, "reply from %.120s: seq %" PRIu64 "  %" PRIu64 " B  %s\n", p->address, flight.seq,
-              (uint64_t)event->payload.len, framed_time_text(ns, text, sizeof text));
+        framed_output_print(&p->out, "reply from %.120s: seq %" PRIu64 "  %" PRIu64 " B  %s\n", p->address, flight.seq,
+                            (uint64_t)event->payload.len, framed_time_text(ns, text, sizeof text));
 }
 
 static void on_event(struct ping *p, const struct framed_event *event)
@@ -308,20 +292,21 @@ static void print_times(struct ping *p)
 {
     char least[40], mean[40], p50[40], p90[40], p99[40], most[40];
     const struct cli_histogram *h = &p->times;
-    print(p, "min %s  mean %s  p50 %s  p90 %s  p99 %s  max %s\n", framed_time_text(h->least, least, sizeof least),
-          framed_time_text(framed_histogram_mean(h), mean, sizeof mean), permille_text(h, 500, p50, sizeof p50),
-          permille_text(h, 900, p90, sizeof p90), permille_text(h, 990, p99, sizeof p99),
-          framed_time_text(h->most, most, sizeof most));
+    framed_output_print(&p->out, "min %s  mean %s  p50 %s  p90 %s  p99 %s  max %s\n",
+                        framed_time_text(h->least, least, sizeof least),
+                        framed_time_text(framed_histogram_mean(h), mean, sizeof mean),
+                        permille_text(h, 500, p50, sizeof p50), permille_text(h, 900, p90, sizeof p90),
+                        permille_text(h, 990, p99, sizeof p99), framed_time_text(h->most, most, sizeof most));
 }
 
 static void print_summary(struct ping *p)
 {
-    print(p, "--- %.120s: %" PRIu64 " sent, %" PRIu64 " replied, %" PRIu64 " lost", p->address, p->sent, p->replies,
-          p->lost);
-    if (p->not_sent > 0) print(p, ", %" PRIu64 " not sent", p->not_sent);
-    if (p->in_flight > 0) print(p, ", %" PRIu64 " pending", (uint64_t)p->in_flight);
-    if (p->late > 0) print(p, ", %" PRIu64 " sent late", p->late);
-    print(p, "\n");
+    framed_output_print(&p->out, "--- %.120s: %" PRIu64 " sent, %" PRIu64 " replied, %" PRIu64 " lost", p->address, p->sent,
+                        p->replies, p->lost);
+    if (p->not_sent > 0) framed_output_print(&p->out, ", %" PRIu64 " not sent", p->not_sent);
+    if (p->in_flight > 0) framed_output_print(&p->out, ", %" PRIu64 " pending", (uint64_t)p->in_flight);
+    if (p->late > 0) framed_output_print(&p->out, ", %" PRIu64 " sent late", p->late);
+    framed_output_print(&p->out, "\n");
     if (p->replies > 0) print_times(p);
     flush(p);
 }

@@ -99,6 +99,7 @@ static void add_result(struct load_result *sum, struct load_result *part)
     sum->idle_ns += part->idle_ns;
     sum->ran_ns += part->ran_ns;
     sum->opened += part->opened;
+    if (part->connected_ns > sum->connected_ns) sum->connected_ns = part->connected_ns;
     if (part->connect_status != FRAMED_OK) sum->connect_status = part->connect_status;
     if (part->status != FRAMED_OK) sum->status = part->status;
     framed_histogram_merge(&sum->response, &part->response);

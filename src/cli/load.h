@@ -64,6 +64,7 @@ struct load_result {
     uint64_t begin_ns, end_ns;         /* of the clock: of what is counted */
     uint64_t idle_ns, ran_ns;          /* of the threads: the time they waited, of how much */
     uint64_t opened;                   /* connections, at the start */
+    uint64_t connected_ns;             /* until all had been tried */
     enum framed_status connect_status; /* why the last attempt failed; OK: none has */
     enum framed_status status;         /* why we could not go on: memory, the system */
     struct cli_histogram response;     /* from when it was due (closed loop: sent) to the reply */

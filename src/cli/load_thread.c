@@ -346,11 +346,12 @@ void load_thread_run(void *thread)
 {
     struct load_thread *t = thread;
     struct load *load = t->load;
-    uint64_t start = 0;
+    uint64_t start = 0, began = framed_os_clock_ns();
     while (t->undecided > 0 && !is_stopped(t)) {
         connect_more(t, framed_os_clock_ns());
         if (t->undecided > 0) turn(t);
     }
+    t->result.connected_ns = framed_os_clock_ns() - began;
     atomic_fetch_add(&load->ready, 1);
     load->plan->changed(load->plan->ctx);
     while (!is_stopped(t) && (start = atomic_load(&load->start_ns)) == 0) turn(t);

@@ -64,6 +64,7 @@ enum cli_option_id {
     OPT_WARMUP,
     OPT_VERIFY,
     OPT_HDR,
+    OPT_PLOT,
     OPT_BASELINE,
     OPT_FAIL_IF,
     /* several */

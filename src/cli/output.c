@@ -6,6 +6,8 @@
  */
 #include "output.h"
 #include <framed/frame.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char hex_digits[] = "0123456789abcdef";
@@ -46,6 +48,16 @@ static void put_byte(struct cli_output *out, uint8_t byte)
 void framed_output_text(struct cli_output *out, const char *text)
 {
     framed_output_bytes(out, text, strlen(text));
+}
+
+void framed_output_print(struct cli_output *out, const char *format, ...)
+{
+    char text[600];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (n >= 0) framed_output_text(out, text);
 }
 
 void framed_output_number(struct cli_output *out, uint64_t number)

@@ -52,6 +52,12 @@ enum framed_status framed_output_flush(struct cli_output *out);
 
 void framed_output_bytes(struct cli_output *out, const void *at, size_t n);
 void framed_output_text(struct cli_output *out, const char *text);
+/* As printf, at most 600 bytes; more is cut. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+void framed_output_print(struct cli_output *out, const char *format, ...);
+
 void framed_output_number(struct cli_output *out, uint64_t number);
 void framed_output_hex(struct cli_output *out, struct framed_bytes bytes);
 

@@ -68,10 +68,10 @@ void framed_series_merge(struct cli_series *s, struct cli_series *more)
     if (more->used > s->used) s->used = more->used;
 }
 
-bool framed_series_p99(const struct cli_series *s, unsigned slot, uint64_t *ns)
+bool framed_series_at(const struct cli_series *s, unsigned slot, unsigned percent, uint64_t *ns)
 {
     if (slot >= s->used || s->count[slot] == 0) return false;
-    uint64_t need = s->count[slot] - s->count[slot] / 100, seen = 0;
+    uint64_t need = s->count[slot] - s->count[slot] * (100 - percent) / 100, seen = 0;
     unsigned bin = 0;
     for (; bin < SERIES_BINS - 1; bin++) {
         seen += s->bin[slot][bin];

@@ -25,7 +25,7 @@ void framed_series_add(struct cli_series *s, uint64_t at_ns, uint64_t ns);
 /* `more` is made as wide as *s in passing, or the other way round. Both began with the same width. */
 void framed_series_merge(struct cli_series *s, struct cli_series *more);
 
-/* The value that 99 of 100 in this slot do not pass. False: there is none at all. */
-bool framed_series_p99(const struct cli_series *s, unsigned slot, uint64_t *ns);
+/* The value that `percent` of this slot do not pass (100: the greatest). False: there is none at all. */
+bool framed_series_at(const struct cli_series *s, unsigned slot, unsigned percent, uint64_t *ns);
 
 #endif

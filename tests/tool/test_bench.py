@@ -18,13 +18,14 @@ import tempfile
 import threading
 import time
 import unittest
+import xml.etree.ElementTree
 
 from toolkit import FRAMED, PATIENCE_S, ROOT, ToolTest, closed_port, frame, read_frame
 
 KINDS = ["connect", "timeout", "closed", "reset", "protocol", "mismatch", "not_sent", "unasked"]
 TIMES = ["count", "min_ns", "mean_ns", "p50_ns", "p90_ns", "p99_ns", "p999_ns", "p9999_ns", "max_ns"]
 KEYS = ["schema", "version", "address", "connections", "threads", "pipeline", "loop", "target_rate", "size_min", "size_max",
-        "planned_ns", "planned_count", "warmup_ns", "verify", "interrupted", "elapsed_ns", "sent", "ok", "pending", "failed",
+        "planned_ns", "planned_count", "warmup_ns", "verify", "interrupted", "elapsed_ns", "opened", "connected_ns", "sent", "ok", "pending", "failed",
         "failures", "rate", "bytes_payload", "warmup_ok", "late_sends", "late_sends_full", "late_replies", "reconnected",
         "generator_busy_percent", "generator_may_be_the_limit", "response", "service", "series"]
 
@@ -409,6 +410,8 @@ class Reports(Case):
         for options in (("-n", "10"), ("-n", "10", "-R", "1k", "-c", "2")):
             code, said = self.summary(echo, *options)
             self.assertEqual(list(said), KEYS)
+            self.assertEqual(said["opened"], 2 if "-c" in options else 1)
+            self.assertGreater(said["connected_ns"], 0)
             self.assertEqual(said["schema"], "framed.bench/1")
             self.assertEqual(list(said["failures"]), KINDS)
             self.assertEqual(list(said["response"]), TIMES)
@@ -494,6 +497,22 @@ class Reports(Case):
         self.assertEqual([float(row[1]) for row in rows], sorted(float(row[1]) for row in rows))
         self.assertRegex(lines[-2], r"^#\[Max     = +\S+, Total count    = +300\]$")
 
+    def test_a_drawing(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path, before = os.path.join(folder, "x.svg"), os.path.join(folder, "before")
+            with open(before, "wb") as file:
+                file.write(self.bench(echo, "-n", "300", "--json").stdout)
+            for options, lines in (((), ["latency"]), (("-R", "10k"), ["response", "service"]),
+                                   (("--baseline", before), ["latency", "baseline"])):
+                self.assertEqual(self.bench(echo, "-n", "300", "--plot", path, *options).returncode, 0)
+                root = xml.etree.ElementTree.parse(path).getroot()
+                self.assertEqual(root.tag, "{http://www.w3.org/2000/svg}svg")
+                texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+                self.assertTrue(texts[0].startswith("framed bench 127.0.0.1:"), texts)
+                self.assertTrue(texts[1].startswith("ok 300, failed 0, "), texts)
+                for name in (*lines, "p50", "p99", "max", "replies"):
+                    self.assertIn(name, texts)
+
     def test_an_earlier_run_stands_beside_it(self):
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "before")
@@ -562,14 +581,15 @@ class Usage(Case):
                                (("fd:3", "-c", "2"), ["-c"]), (("--fail-if", "p98>1s"), ["--fail-if", "p98>1s"]),
                                (("--fail-if", "p99=1s"), ["--fail-if"]), (("--fail-if", "late>5"), ["--fail-if"]),
                                (("--fail-if", "p99>1s") * 17, ["16"]), (("--baseline", "x", "--json"), ["--baseline"]),
-                               (("a:1", "b:2"), ["b:2"]), (("--plot", "x"), ["--plot"])):
+                               (("a:1", "b:2"), ["b:2"])):
             with self.subTest(options=options):
                 done = self.run_tool("bench", *options)
                 self.assert_code(done, 2, *words)
                 self.assertEqual(done.stdout, b"")
 
     def test_files_that_cannot_be_had(self):
-        self.assert_code(self.bench(echo, "--hdr", "/nonexistent/x"), 6, "/nonexistent/x")
+        for option in ("--hdr", "--plot"):
+            self.assert_code(self.bench(echo, option, "/nonexistent/x"), 6, "/nonexistent/x")
         self.assert_code(self.bench(echo, "--size", "@/nonexistent/x"), 6, "/nonexistent/x")
         with tempfile.NamedTemporaryFile() as file:
             file.write(bytes(200))
@@ -582,7 +602,8 @@ class Usage(Case):
             process = self.start("bench", peer.address, "-n", "1", stdout=full)
             self.assertEqual(process.wait(), 6)
         self.assertIn("standard output", process.stderr)
-        self.assert_code(self.bench(echo, "-n", "5", "--hdr", "/dev/full"), 6, "/dev/full")
+        for option in ("--hdr", "--plot"):
+            self.assert_code(self.bench(echo, "-n", "5", option, "/dev/full"), 6, "/dev/full")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 /*
  * test_tool_bench.c: when the requests of a load are due (src/cli/load.h), how times change during it (series.c), and what is said of
- * it (bench_report.c, bench_data.c, bench_limit.c).
+ * it (bench_report.c, bench_data.c, bench_limit.c, bench_plot.c).
  * Must not know: sockets; how a load is made.
  * Invariant: figures are held against values that were put in, one by one.
  */
@@ -84,7 +84,7 @@ static void a_series_keeps_every_value_however_long_it_lasts(void **state)
     uint64_t all = 0, ns = 0;
     for (unsigned i = 0; i < series[0].used; i++) {
         all += series[0].count[i];
-        assert_true(framed_series_p99(&series[0], i, &ns));
+        assert_true(framed_series_at(&series[0], i, 99, &ns));
         bool first_half = (i + 1) * series[0].width_ns <= 500000, second_half = i * series[0].width_ns >= 500000;
         if (first_half) assert_true(ns >= 100 && ns <= 100 + 100 / 8);
         if (second_half) assert_true(ns >= 1000 && ns <= 1000 + 1000 / 8);
@@ -92,7 +92,7 @@ static void a_series_keeps_every_value_however_long_it_lasts(void **state)
     assert_int_equal(all, 100000);
     assert_int_equal(series[0].width_ns, 16000);
     assert_int_equal(series[0].used, 63);
-    assert_false(framed_series_p99(&series[0], 63, &ns));
+    assert_false(framed_series_at(&series[0], 63, 99, &ns));
 }
 
 static void series_of_different_widths_are_put_together(void **state)
@@ -114,10 +114,10 @@ static void a_slot_without_values_has_no_percentile(void **state)
     uint64_t ns = 7;
     framed_series_init(&series[0], 1000);
     framed_series_add(&series[0], 2500, 1);
-    assert_false(framed_series_p99(&series[0], 0, &ns));
-    assert_false(framed_series_p99(&series[0], 1, &ns));
+    assert_false(framed_series_at(&series[0], 0, 99, &ns));
+    assert_false(framed_series_at(&series[0], 1, 99, &ns));
     assert_int_equal(ns, 7);
-    assert_true(framed_series_p99(&series[0], 2, &ns));
+    assert_true(framed_series_at(&series[0], 2, 99, &ns));
     assert_int_equal(ns, 1);
 }
 
@@ -395,6 +395,125 @@ static void the_percentiles_for_plotters_rise_to_all_values(void **state)
     says("#[Max     =       10.000, Total count    =        10000]\n");
 }
 
+/* ---- the drawing ---- */
+
+static const char *behind(const char *at, const char *text)
+{
+    at = strstr(at, text);
+    assert_non_null(at);
+    return at + strlen(text);
+}
+
+static bool near(double a, double b, double by)
+{
+    return a - b < by && b - a < by;
+}
+
+/* The next point of a path; false: it ends. */
+static bool point(const char **at, double *x, double *y)
+{
+    int used = 0;
+    if (strncmp(*at, "h4", 2) == 0) *at += 2;
+    if (sscanf(*at, "%*1[ML]%lf %lf%n", x, y, &used) != 2) return false;
+    *at += used;
+    return true;
+}
+
+static void a_drawing_shows_the_figures(void **state)
+{
+    (void)state;
+    begin();
+    double x, y, tail = 1;
+    const char *at = behind(text_of(framed_bench_plot), "<path class=\"a\" d=\"");
+    for (int i = 0; i <= 30; i++, tail *= 0.794328235) { /* down to ten of 10,000; three decades, 10 ms */
+        assert_true(point(&at, &x, &y));
+        assert_true(near(x + (i == 0 ? 2 : 0), 80 + 20.0 * i, 0.06)); /* the first is drawn as a dot */
+        assert_true(near(y, 300 - 190 * (1 - tail), 190.0 / 128 + 0.1));
+    }
+    assert_false(point(&at, &x, &y));
+    at = behind(behind(at, "replies a second"), "<path class=\"a\" d=\"");
+    for (int i = 0; i < 2; i++) { /* 5,000 in each of two seconds: all of 0 to 5,000 */
+        assert_true(point(&at, &x, &y));
+        assert_true(near(x + (i == 0 ? 2 : 0), 80 + 150 + 300.0 * i, 0.06));
+        assert_true(near(y, 110 + 2 * 265, 0.1));
+    }
+    assert_false(point(&at, &x, &y));
+    says("framed bench somewhere:1, 1 connection, 64 B, closed loop");
+    says("ok 10000, failed 0, 5000/s, p50 5.01 ms, max 10.00 ms<");
+    assert_null(strstr(said, "service"));
+    assert_string_equal(said + said_len - 7, "</svg>\n");
+}
+
+static void a_drawing_stays_in_its_frame(void **state)
+{
+    (void)state;
+    static const uint64_t scales[] = {0, 1, 999, UINT64_C(1000000007), UINT64_MAX / 10000};
+    for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
+        for (int gap = 0; gap < 2; gap++) {
+            begin();
+            memset(&result.response, 0, sizeof result.response);
+            framed_series_init(&result.series, 1000000000);
+            for (uint64_t n = 1; n <= 10000; n++) {
+                if (gap && n > 3000 && n < 7000) continue;
+                framed_histogram_add(&result.response, n * scales[i]);
+                framed_histogram_add(&result.service, n * scales[i] / 2);
+                framed_series_add(&result.series, n * 6000000, n * scales[i]);
+            }
+            result.end_ns = result.begin_ns + UINT64_C(60000000000);
+            plan.rate = 100;
+            report.baseline = (struct bench_baseline){.path = "x", .known = {true, true}, .share_ns = {7, scales[i]}};
+            const char *at = text_of(framed_bench_plot);
+            int paths = 0, lines = 0;
+            double x, y;
+            for (; (at = strstr(at, " d=\"")) != NULL; paths++) {
+                at += 4;
+                while (point(&at, &x, &y)) {
+                    lines++;
+                    assert_true(x >= 78 && x <= 690 && y >= 110 && y <= 110 + 2 * 265 + 190);
+                }
+            }
+            assert_true(paths > 20 && lines > 3 * 30);
+            assert_null(strstr(said, "nan"));
+            assert_null(strstr(said, "inf"));
+            const char *p50 = behind(behind(said, "as it went"), "<path class=\"a\" d=\"");
+            int pieces = 0;
+            for (; *p50 != '"'; p50++) pieces += *p50 == 'M';
+            assert_int_equal(pieces, 1 + gap); /* where nothing came the line is broken */
+        }
+    }
+}
+
+static void what_is_left_of_a_second_is_drawn_when_it_is_enough(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        double x, y;
+        int points = 0;
+        begin();
+        framed_series_add(&result.series, 2000000001, 1);
+        result.end_ns += i == 0 ? 200000000 : 300000000;
+        const char *at = behind(behind(text_of(framed_bench_plot), "replies a second"), "<path class=\"a\" d=\"");
+        while (point(&at, &x, &y)) points++;
+        assert_int_equal(points, 2 + i);
+    }
+}
+
+static void a_drawing_escapes_what_it_is_told(void **state)
+{
+    (void)state;
+    begin();
+    report.address = "unix:/a<b>&\"c\n\x80";
+    (void)text_of(framed_bench_plot);
+    says("framed bench unix:/a?b??\"c??, 1 connection");
+    report.interrupted = true;
+    memset(&result, 0, sizeof result);
+    (void)text_of(framed_bench_plot);
+    says("INTERRUPTED</title>");
+    says("ok 0, failed 0, 0/s, p50 -, max 0 us<");
+    assert_null(strstr(said, "as it went"));
+    assert_string_equal(said + said_len - 7, "</svg>\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -415,6 +534,10 @@ int main(void)
         cmocka_unit_test(a_limit_that_cannot_be_told_is_crossed),
         cmocka_unit_test(what_is_no_limit_is_refused),
         cmocka_unit_test(the_percentiles_for_plotters_rise_to_all_values),
+        cmocka_unit_test(a_drawing_shows_the_figures),
+        cmocka_unit_test(a_drawing_stays_in_its_frame),
+        cmocka_unit_test(what_is_left_of_a_second_is_drawn_when_it_is_enough),
+        cmocka_unit_test(a_drawing_escapes_what_it_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
