@@ -1,7 +1,7 @@
 /*
  * bench.c: the driver of `make bench`: our echo, and our tap before a bare one, against the bare one (floor.c), in alternating
  * short runs, and the bare one against itself for the noise; our load generator against the bare one (loadgen.c) in the same way;
- * then the programs walk and idle.
+ * two workers against one, in echo and where the handler is the limit (busy.c); then the programs walk and idle.
  * Must not know how either server works. Invariants: a child is ended by its process id, also on SIGINT and when this process
  * dies; every wait has an end; a run with a wrong or missing reply gives no figure but a failure.
  */
@@ -33,9 +33,10 @@ static const double UNSTEADY = 0.05;  /* a spread above this is no excuse for mi
 static int server_core = -1; /* -1: unpinned */
 static int load_core = -1;
 
+static cpu_set_t allowed;
+
 static void choose_cores(void)
 {
-    cpu_set_t allowed;
     int found = 0;
     int cores[2];
     if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
@@ -56,6 +57,13 @@ static void pin_to(int core)
     CPU_ZERO(&set);
     CPU_SET((size_t)core, &set);
     if (sched_setaffinity(0, sizeof set, &set) != 0) perror("bench: sched_setaffinity");
+}
+
+/* Nobody has a core to himself. */
+static void use_all_cores(void)
+{
+    if (server_core >= 0 && sched_setaffinity(0, sizeof allowed, &allowed) != 0) perror("bench: sched_setaffinity");
+    server_core = load_core = -1;
 }
 
 /* ---- children ---- */
@@ -246,11 +254,17 @@ enum metric { CPU, RATE, P50, METRICS };
 
 static const char *const metric_name[METRICS] = {"CPU, ns/message", "messages/s", "p50, us"};
 
+/* What is measured, and against what; for the workers one of them is the "floor". */
 enum subject {
-    ECHO,
-    TAP,
-    GENERATOR
-}; /* what is measured: our echo; our tap before a bare echo; our generator on a bare echo */
+    ECHO,      /* our echo against a bare one */
+    TAP,       /* our tap before a bare echo against that */
+    GENERATOR, /* our generator on a bare echo against a bare one */
+    SPARE,     /* our echo with two workers, one of them with nothing to do, against one */
+    BUSY,      /* a handler that works for 20 us with two workers against one */
+    SUBJECTS
+};
+
+static const char *const subject_names[SUBJECTS] = {"echo", "tap", "generator", "spare", "busy"};
 
 struct workload {
     const char *name;
@@ -270,6 +284,8 @@ static const struct workload workloads[] = {
     {"tap: 64 B, 1 connection, 256 in flight", 1, 256, 64, {2.20, 0, 0}, TAP},
     {"tap: 64 B, 64 connections, 16 in flight", 64, 16, 64, {2.20, 0, 0}, TAP},
     {"generator: 64 B, 64 connections, 16 in flight", 64, 16, 64, {1.20, 0, 0}, GENERATOR},
+    {"spare: 64 B, 1 connection, 256 in flight", 1, 256, 64, {1.03, 0, 0}, SPARE},
+    {"busy: 64 B, 16 connections, 4 in flight", 16, 4, 64, {0, 1.30, 0}, BUSY},
 };
 
 enum side { OURS, FLOOR, FLOOR_AGAIN, SIDES };
@@ -306,13 +322,15 @@ static int measure(struct server *s, const struct load_config *config, double se
 }
 
 /* One run against a fresh process, so that where its memory happened to lie is part of the spread and not of the figure. */
-static int start_side(const struct options *o, enum side side, struct server *s)
+static int start_side(const struct options *o, enum subject subject, enum side side, struct server *s)
 {
     char path[PATH_SIZE];
-    snprintf(path, sizeof path, side == OURS ? "%s/framed" : "%s/bench/floor", o->build);
-    char *ours[] = {path, "serve", "127.0.0.1:0", "--echo", "--max-conns", "19000", NULL};
-    char *floor[] = {path, "0", NULL};
-    return server_start(s, SERVER, side == OURS ? ours : floor);
+    char *workers = side == OURS && subject != ECHO ? "2" : "1";
+    bool busy = subject == BUSY, ours = side == OURS || subject == SPARE;
+    snprintf(path, sizeof path, busy ? "%s/bench/busy" : ours ? "%s/framed" : "%s/bench/floor", o->build);
+    char *framed[] = {path, "serve", "127.0.0.1:0", "--echo", "--max-conns", "19000", "--workers", workers, NULL};
+    char *floor[] = {path, busy ? workers : "0", NULL};
+    return server_start(s, SERVER, ours && !busy ? framed : floor);
 }
 
 /* A tap that shows what passes to nobody, and behind it the bare echo, which shares the core of the load. */
@@ -362,7 +380,7 @@ static int generate(const struct options *o, const struct workload *w, enum side
 static int generate_once(const struct options *o, const struct workload *w, enum side side, double figures[METRICS])
 {
     struct server s;
-    if (start_side(o, FLOOR, &s) != 0) return -1;
+    if (start_side(o, ECHO, FLOOR, &s) != 0) return -1;
     int failed = generate(o, w, side, s.port, figures);
     server_stop(&s);
     return failed;
@@ -374,8 +392,8 @@ static int run_once(const struct options *o, const struct workload *w, enum side
     struct server s, target;
     if (w->subject == GENERATOR) return generate_once(o, w, side, figures);
     bool tapped = w->subject == TAP && side == OURS;
-    if ((tapped ? start_tap(o, &s, &target) : start_side(o, side, &s)) != 0) return -1;
-    struct load_config config = {"127.0.0.1", s.port, w->conns, w->inflight, w->size, 0};
+    if ((tapped ? start_tap(o, &s, &target) : start_side(o, w->subject, side, &s)) != 0) return -1;
+    struct load_config config = {"127.0.0.1", s.port, w->conns, w->inflight, w->size, 0, 0};
     int failed = measure(&s, &config, o->seconds, figures);
     server_stop(&s);
     if (tapped) server_stop(&target);
@@ -498,12 +516,15 @@ static void print_first_line_of(const char *label, const char *path)
 /* The workloads of one subject. */
 static int bench_subject(const struct options *o, enum subject subject, long only)
 {
-    static const char *const titles[] = {[ECHO] = "echo: framed serve --echo against the bare echo",
-                                         [TAP] = "tap: framed inspect --tap before a bare echo against the bare echo",
-                                         [GENERATOR] = "generator: framed bench --verify against the bare generator"};
+    static const char *const titles[SUBJECTS] = {
+        [ECHO] = "echo: framed serve --echo against the bare echo",
+        [TAP] = "tap: framed inspect --tap before a bare echo against the bare echo",
+        [GENERATOR] = "generator: framed bench --verify against the bare generator",
+        [SPARE] = "spare: framed serve --workers 2, one with nothing to do, against --workers 1",
+        [BUSY] = "busy: a handler that works for 20 us, two workers against one, on all cores"};
     printf("%s, %u rounds%s, alternating\n", titles[subject], o->rounds, subject == GENERATOR ? " of 500,000 messages" : "");
     if (subject != GENERATOR) printf("a round is %.1f s\n", o->seconds);
-    if (server_core >= 0)
+    if (server_core >= 0 && subject != BUSY)
         printf("%s on core %d, load%s on core %d\n", subject == TAP ? "tap" : "server", server_core,
                subject == TAP ? " and the echo behind it" : "", load_core);
     print_first_line_of("congestion control: ", "/proc/sys/net/ipv4/tcp_congestion_control");
@@ -514,11 +535,16 @@ static int bench_subject(const struct options *o, enum subject subject, long onl
            "  %-24s  %10s  %10s  %6s  %6s  target\n",
            UNSTEADY, "", "ours", "floor", "ratio", "spread");
     fflush(stdout);
-    for (size_t i = 0; i < sizeof workloads / sizeof *workloads; i++) {
+    int server_was = server_core, load_was = load_core, failed = 0;
+    if (subject == BUSY) use_all_cores();
+    for (size_t i = 0; i < sizeof workloads / sizeof *workloads && !failed; i++) {
         if (workloads[i].subject != subject || (only > 0 && (size_t)only != i + 1)) continue;
-        if (run_workload(o, &workloads[i]) != 0) return -1;
+        failed = run_workload(o, &workloads[i]);
     }
-    return 0;
+    server_core = server_was;
+    load_core = load_was;
+    pin_to(load_core);
+    return failed;
 }
 
 static int bench_walk(const struct options *o)
@@ -536,7 +562,7 @@ static int bench_idle(const struct options *o)
         char path[PATH_SIZE];
         char pid[16];
         struct server s;
-        if (start_side(o, OURS, &s) != 0) return -1;
+        if (start_side(o, ECHO, OURS, &s) != 0) return -1;
         snprintf(path, sizeof path, "%s/bench/idle", o->build);
         snprintf(pid, sizeof pid, "%d", (int)s.pid);
         char *argv[] = {path, kinds[i], s.port, pid, NULL};
@@ -549,8 +575,9 @@ static int bench_idle(const struct options *o)
 
 static int usage(void)
 {
-    fputs("bench all build\n"
-          "usage: bench all|echo|tap|generator|walk|idle BUILD_DIR [-r ROUNDS] [-t SECONDS] [-w WORKLOAD (1 to 8)]\n",
+    fputs("usage: bench all|echo|tap|generator|spare|busy|walk|idle BUILD_DIR [-r ROUNDS] [-t SECONDS] [-w WORKLOAD (1 to "
+          "10)]\n"
+          "for example: build/bench/bench all build\n",
           stderr);
     return 2;
 }
@@ -572,20 +599,20 @@ int main(int argc, char **argv)
     }
     if (optind != argc || o.rounds < 1 || o.rounds > ROUNDS_MOST || !(o.seconds > 0 && o.seconds <= 60)) return usage();
     bool all = strcmp(argv[1], "all") == 0;
-    bool echo = all || strcmp(argv[1], "echo") == 0;
-    bool tap = all || strcmp(argv[1], "tap") == 0;
-    bool generator = all || strcmp(argv[1], "generator") == 0;
     bool walk = all || strcmp(argv[1], "walk") == 0;
     bool idle = all || strcmp(argv[1], "idle") == 0;
-    if (!echo && !tap && !generator && !walk && !idle) return usage();
+    bool known = walk || idle;
+    int failed = 0;
 
     catch_signals();
     choose_cores();
     pin_to(load_core);
-    int failed = 0;
-    if (echo && bench_subject(&o, ECHO, only) != 0) failed = 1;
-    if (tap && bench_subject(&o, TAP, only) != 0) failed = 1;
-    if (generator && bench_subject(&o, GENERATOR, only) != 0) failed = 1;
+    for (int i = 0; i < SUBJECTS; i++) {
+        if (!all && strcmp(argv[1], subject_names[i]) != 0) continue;
+        known = true;
+        if (bench_subject(&o, (enum subject)i, only) != 0) failed = 1;
+    }
+    if (!known) return usage();
     if (walk && bench_walk(&o) != 0) failed = 1;
     if (idle && bench_idle(&o) != 0) failed = 1;
     return failed;
