@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -201,9 +202,10 @@ static int listen_on(uint16_t *port)
 
 int main(int argc, char **argv)
 {
-    unsigned long asked = argc == 2 ? strtoul(argv[1], NULL, 10) : 65536;
+    bool busy = argc == 3 && strcmp(argv[2], "busy") == 0;
+    unsigned long asked = argc == 2 || busy ? strtoul(argv[1], NULL, 10) : 65536;
     if (asked > 65535) {
-        fputs("usage: floor PORT    (0: any; the real one is printed)\n", stderr);
+        fputs("usage: floor PORT [busy]    (0: any; the real one is printed; busy: it never sleeps)\n", stderr);
         return 2;
     }
     struct rlimit files;
@@ -223,7 +225,7 @@ int main(int argc, char **argv)
 
     static struct epoll_event events[EVENTS];
     for (;;) {
-        int n = epoll_wait(epoll, events, EVENTS, -1);
+        int n = epoll_wait(epoll, events, EVENTS, busy ? 0 : -1);
         if (n < 0 && errno != EINTR) {
             perror("floor: epoll_wait");
             return 6;

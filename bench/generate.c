@@ -29,12 +29,12 @@ static int usage(const char *name)
     fprintf(stderr,
             "%s 127.0.0.1:4464 -c 64 -p 16 -s 64 -d 2\n"
             "usage: %s HOST:PORT [-c CONNS] [-p INFLIGHT] [-s SIZE] [-r RATE] [-d SECONDS | -n COUNT] [-w SECONDS] [-P PID] "
-            "[-j]\n"
+            "[-j] [-b]\n"
             "  -c  connections (1)             -p  requests on the way per connection (1)\n"
             "  -s  payload: 64, 4KiB, 1MiB (64)  -d  seconds (2)    -n  messages, instead of -d\n"
             "  -r  messages a second, at even intervals; without it: as soon as there is place\n"
             "  -w  seconds that are not measured, before (0)       -P  the server, whose processor time is measured\n"
-            "  -j  a JSON object\n",
+            "  -j  a JSON object               -b  never sleep: look for replies again and again (4-byte frames)\n",
             name, name);
     return 2;
 }
@@ -89,7 +89,7 @@ static int parse(int argc, char **argv, struct request *r)
     unsigned long pid = 0;
     int option;
     int bad = 0;
-    while ((option = getopt(argc, argv, "c:p:s:r:d:n:w:P:j")) != -1) {
+    while ((option = getopt(argc, argv, "c:p:s:r:d:n:w:P:jb")) != -1) {
         switch (option) {
         case 'c': bad |= parse_unsigned(optarg, 60000, &conns); break;
         case 'p': bad |= parse_unsigned(optarg, 1000000, &inflight); break;
@@ -100,6 +100,7 @@ static int parse(int argc, char **argv, struct request *r)
         case 'w': bad |= parse_double(optarg, 86400, &r->warm_seconds); break;
         case 'P': bad |= parse_unsigned(optarg, 0x7fffffff, &pid); break;
         case 'j': r->json = true; break;
+        case 'b': r->config.busy = 1; break;
         default: return -1;
         }
     }

@@ -49,6 +49,7 @@ struct load {
     unsigned conns;
     unsigned inflight;
     double rate;
+    int busy;
     int epoll;
     int timer;     /* of a run at a rate; else -1 */
     size_t frame;  /* bytes of a frame */
@@ -205,11 +206,21 @@ static int start_all(struct load *l)
     return 0;
 }
 
+static int wait_for(const struct load *l, struct epoll_event events[EVENTS])
+{
+    if (!l->busy) return epoll_wait(l->epoll, events, EVENTS, SILENCE_MS);
+    uint64_t until = load_clock_ns() + SILENCE_MS * UINT64_C(1000000);
+    int n;
+    do n = epoll_wait(l->epoll, events, EVENTS, 0);
+    while (n == 0 && load_clock_ns() < until);
+    return n;
+}
+
 static int run_until(struct load *l, uint64_t stop_ns, uint64_t *now)
 {
     struct epoll_event events[EVENTS];
     while (l->outstanding > 0) {
-        int n = epoll_wait(l->epoll, events, EVENTS, SILENCE_MS);
+        int n = wait_for(l, events);
         if (n < 0 && errno != EINTR) return load_fail("epoll: %s", strerror(errno));
         if (n == 0) return load_fail("%llu replies did not come within 5 s", (unsigned long long)l->outstanding);
         for (int i = 0; i < n; i++) {
@@ -246,7 +257,7 @@ static int run_paced(struct load *l, uint64_t start, uint64_t step, uint64_t *no
         uint64_t before = l->tally.messages;
         if (issue_due(l, start, step, load_clock_ns()) != 0) return -1;
         if (l->left_to_issue == 0 && l->outstanding == 0) return 0;
-        int n = epoll_wait(l->epoll, events, EVENTS, SILENCE_MS);
+        int n = wait_for(l, events);
         if (n < 0 && errno != EINTR) return load_fail("epoll: %s", strerror(errno));
         for (int i = 0; i < n; i++) {
             struct conn *c = events[i].data.ptr;
@@ -351,6 +362,7 @@ struct load *load_open(const struct load_config *config)
     l->conns = config->conns;
     l->inflight = config->inflight;
     l->rate = config->rate;
+    l->busy = config->busy;
     l->timer = -1;
     l->frame = WORD + (size_t)config->size;
     l->head = WORD + (config->size < NUMBER ? config->size : NUMBER);
