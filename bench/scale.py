@@ -167,7 +167,7 @@ def sizes_of(sizes):
             if said["ok"] != messages:
                 raise SystemExit(f"scale: {said['ok']} of {messages} frames of {size} bytes")
             most = resident(server.pid)[1]
-        rows.append([f"{size:,}", f"{messages:,}", f"{said['rate']:,}", f"{said['bytes_payload'] / said['elapsed_ns'] * 1e9 / MIB:,.1f}",
+        rows.append([f"{size:,}", f"{messages:,}", f"{said['ok'] * 1e9 / said['elapsed_ns']:,.1f}", f"{said['bytes_payload'] / said['elapsed_ns'] * 1e9 / MIB:,.1f}",
                      f"{most / MIB:,.1f}"])
         say(" | ".join(rows[-1]) + f"   ({time.monotonic() - began:.1f} s)")
     return table(["payload, bytes", "messages", "echoed a second", "MiB a second", "most memory of the server, MiB"], rows)
@@ -176,16 +176,16 @@ def sizes_of(sizes):
 PAGE = """<!-- Written by `make scale` (bench/scale.py). What is changed here by hand is lost. -->
 # Scale
 
-`make scale` prints these tables and writes this page, in {took:.0f} s here. Server and load share {cores} cores; a connection is
-counted at both ends, and the limit of descriptors of a process is {files:,}. Everything is verified: a reply that is missing or
-wrong ends the program with an error.
+`make scale` prints these tables and writes this page, in {took:.0f} s here. Server and load share {cores} cores, and a process
+may have {files:,} descriptors. Everything is verified: a reply that is missing or wrong ends the program with an error.
 
 ## Connections in one process
 
 `framed serve --echo`, and the bare echo (`bench/floor.c`) in turn, {rounds} times each: medians; ratios of the same round, with
 the least and the greatest. All connections are open while {rate:,} requests of 64 bytes a second are spread over them (open loop,
 timed from when each was due); every connection is asked at least twice. Connections a second are as `framed bench` makes
-them: its own work is in it. Memory is resident and the server's own; the kernel's is not in it.
+them, one address to another: its own work is in it, and the kernel's search for a free port, which grows long when most are
+taken. Memory is resident and the server's own; the kernel's is not in it.
 
 {growth}
 
@@ -196,7 +196,8 @@ them: its own work is in it. Memory is resident and the server's own; the kernel
 ## Sizes of frames
 
 One in flight, `framed serve --max-frame 1GiB --max-memory 4GiB`, `framed bench --verify --max-frame 1GiB`. A frame that is
-echoed is sent from where it was received: the server needs one of it.
+echoed is sent from where it was received: the server needs one of it. What the large ones take is mostly the kernel's: memory
+of that size is given back each time and comes anew, page by page, on both ends.
 
 {sizes}
 """
