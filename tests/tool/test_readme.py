@@ -135,6 +135,13 @@ class Readme(unittest.TestCase):
         self.assertIn("| 1 MiB |", readme)
         self.assertIn("| 1 GiB |", readme)
 
+    def test_figures_are_those_of_the_page(self):
+        lines = re.findall(r"^\| .*$", re.search(r"## How fast\n(.*?)\n## ", text_of("README.md"), re.S).group(1), re.M)
+        self.assertEqual(len(lines), 5)
+        page = text_of("docs", "performance.md").splitlines()
+        for line in lines:
+            self.assertIn(line, page)
+
     def test_links_lead_somewhere(self):
         for page in ("README.md", "CONTRIBUTING.md", "SECURITY.md"):
             for link in re.findall(r"\]\(([^)#]+)\)", text_of(page)):
