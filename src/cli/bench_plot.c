@@ -90,9 +90,11 @@ static struct panel begin_panel(struct cli_output *out, int index, const char *t
     char text[40];
     while (p.y_most < most) p.y_most += step;
     framed_output_print(out, "<text class=\"t\" x=\"%d\" y=\"%.0f\">%s</text>\n", LEFT, p.top - 14, title);
-    for (double y = 0; y <= p.y_most; y += step)
+    for (int i = 0; i * step <= p.y_most; i++) {
+        double y = at_y(&p, i * step);
         framed_output_print(out, "<path class=\"g\" d=\"M%d %.1fh%d\"/><text class=\"r\" x=\"%d\" y=\"%.1f\">%s</text>\n",
-                            LEFT, at_y(&p, y), WIDE, LEFT - 8, at_y(&p, y) + 4, label(y, text, sizeof text));
+                            LEFT, y, WIDE, LEFT - 8, y + 4, label(i * step, text, sizeof text));
+    }
     return p;
 }
 
@@ -210,13 +212,19 @@ static double seconds_of(const struct load_result *r, unsigned slot)
     return left > 0 && left < whole ? left : whole;
 }
 
+/* The middle of that time, from the start. */
+static double middle_of(const struct load_result *r, unsigned slot)
+{
+    return (double)r->series.width_ns / 1e9 * slot + seconds_of(r, slot) / 2;
+}
+
 static void draw_seconds(struct cli_output *out, const struct panel *p)
 {
     double step = step_for(p->x_most);
     char text[40];
-    for (double x = 0; x <= p->x_most; x += step) {
-        (void)snprintf(text, sizeof text, "%.0f s", x);
-        tick_below(out, p, x, text);
+    for (int i = 0; i * step <= p->x_most; i++) {
+        (void)snprintf(text, sizeof text, "%.0f s", i * step);
+        tick_below(out, p, i * step, text);
     }
 }
 
@@ -238,11 +246,10 @@ static void draw_times(const struct bench_report *b, struct cli_output *out, dou
     draw_seconds(out, &p);
     for (int i = 0; i < LINES_MOST; i++) {
         struct line l = {.out = out, .panel = &p, .look = looks[i]};
-        double at = 0;
-        for (unsigned slot = 0; slot < slots_of(r); at += seconds_of(r, slot++)) {
+        for (unsigned slot = 0; slot < slots_of(r); slot++) {
             uint64_t ns;
             if (time_at(r, slot, percents[i], &ns))
-                add_point(&l, at + seconds_of(r, slot) / 2, (double)ns);
+                add_point(&l, middle_of(r, slot), (double)ns);
             else
                 l.joined = false;
         }
@@ -257,14 +264,13 @@ static double rate_at(const struct load_result *r, unsigned slot)
 
 static void draw_rate(const struct load_result *r, struct cli_output *out, double seconds)
 {
-    double most = 1, at = 0;
+    double most = 1;
     for (unsigned slot = 0; slot < slots_of(r); slot++)
         if (rate_at(r, slot) > most) most = rate_at(r, slot);
     struct panel p = begin_panel(out, 2, "replies a second", seconds, most, count_label);
     draw_seconds(out, &p);
     struct line l = {.out = out, .panel = &p, .look = looks[0]};
-    for (unsigned slot = 0; slot < slots_of(r); at += seconds_of(r, slot++))
-        add_point(&l, at + seconds_of(r, slot) / 2, rate_at(r, slot));
+    for (unsigned slot = 0; slot < slots_of(r); slot++) add_point(&l, middle_of(r, slot), rate_at(r, slot));
     end_line(&l, "replies", 0);
 }
 
