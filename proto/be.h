@@ -22,4 +22,15 @@ static inline void be32_put(uint8_t at[4], uint32_t value)
     at[3] = (uint8_t)value;
 }
 
+static inline void be64_put(uint8_t at[8], uint64_t value)
+{
+    be32_put(at, (uint32_t)(value >> 32));
+    be32_put(at + 4, (uint32_t)value);
+}
+
+static inline uint32_t le32_get(const uint8_t at[4])
+{
+    return (uint32_t)at[3] << 24 | (uint32_t)at[2] << 16 | (uint32_t)at[1] << 8 | (uint32_t)at[0];
+}
+
 #endif

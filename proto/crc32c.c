@@ -1,0 +1,120 @@
+/*
+ * crc32c.c: the checksum, by the processor's instruction where there is one, else eight bytes at a time by tables.
+ * Must not know what is summed.
+ * Invariant: both ways give the same for the same bytes in the same pieces. Nothing here is ever written: the tables are
+ * constant, and what the processor can do was found out by the compiler's own runtime before any of our code ran.
+ */
+#include "crc32c.h"
+#include "be.h"
+#include <stdbool.h>
+
+/*
+ * Slicing by 8 (Kounavis and Berry, 2005): tables[k][n] is what the byte n does to the sum when k bytes follow it. That is linear
+ * in the bits of n, so eight numbers make a table: those of the bytes 01, 02, 04 ... 80. Each row read backwards, and the rows one
+ * after the other, they are one sequence: x^(32+i) modulo the polynomial, bit-reversed, each the one before shifted by a bit.
+ */
+#define BIT(n, bit, value) (((n) >> (bit)&1u) * (value))
+#define ENTRY(n, a, b, c, d, e, f, g, h)                                                                                    \
+    (BIT(n, 0, a) ^ BIT(n, 1, b) ^ BIT(n, 2, c) ^ BIT(n, 3, d) ^ BIT(n, 4, e) ^ BIT(n, 5, f) ^ BIT(n, 6, g) ^ BIT(n, 7, h))
+#define FOUR(n, ...)    ENTRY(n, __VA_ARGS__), ENTRY(n + 1, __VA_ARGS__), ENTRY(n + 2, __VA_ARGS__), ENTRY(n + 3, __VA_ARGS__)
+#define SIXTEEN(n, ...) FOUR(n, __VA_ARGS__), FOUR(n + 4, __VA_ARGS__), FOUR(n + 8, __VA_ARGS__), FOUR(n + 12, __VA_ARGS__)
+#define SIXTY_FOUR(n, ...)                                                                                                  \
+    SIXTEEN(n, __VA_ARGS__), SIXTEEN(n + 16, __VA_ARGS__), SIXTEEN(n + 32, __VA_ARGS__), SIXTEEN(n + 48, __VA_ARGS__)
+#define TABLE(...)                                                                                                          \
+    {                                                                                                                       \
+        SIXTY_FOUR(0u, __VA_ARGS__), SIXTY_FOUR(64u, __VA_ARGS__), SIXTY_FOUR(128u, __VA_ARGS__),                           \
+            SIXTY_FOUR(192u, __VA_ARGS__)                                                                                   \
+    }
+
+static const uint32_t tables[8][256] = {
+    /* clang-format off */
+    TABLE(0xf26b8303, 0xe13b70f7, 0xc79a971f, 0x8ad958cf, 0x105ec76f, 0x20bd8ede, 0x417b1dbc, 0x82f63b78),
+    TABLE(0x13a29877, 0x274530ee, 0x4e8a61dc, 0x9d14c3b8, 0x3fc5f181, 0x7f8be302, 0xff17c604, 0xfbc3faf9),
+    TABLE(0xa541927e, 0x4f6f520d, 0x9edea41a, 0x38513ec5, 0x70a27d8a, 0xe144fb14, 0xc76580d9, 0x8b277743),
+    TABLE(0xdd45aab8, 0xbf672381, 0x7b2231f3, 0xf64463e6, 0xe964b13d, 0xd725148b, 0xaba65fe7, 0x52a0c93f),
+    TABLE(0x38116fac, 0x7022df58, 0xe045beb0, 0xc5670b91, 0x8f2261d3, 0x1ba8b557, 0x37516aae, 0x6ea2d55c),
+    TABLE(0xef306b19, 0xdb8ca0c3, 0xb2f53777, 0x6006181f, 0xc00c303e, 0x85f4168d, 0x0e045beb, 0x1c08b7d6),
+    TABLE(0x68032cc8, 0xd0065990, 0xa5e0c5d1, 0x4e2dfd53, 0x9c5bfaa6, 0x3d5b83bd, 0x7ab7077a, 0xf56e0ef4),
+    TABLE(0x493c7d27, 0x9278fa4e, 0x211d826d, 0x423b04da, 0x847609b4, 0x0d006599, 0x1a00cb32, 0x34019664),
+    /* clang-format on */
+};
+
+/* Bytes one by one. The functions below work on the register, which is the sum inverted. */
+static uint32_t by_bytes(uint32_t reg, const uint8_t *at, size_t n)
+{
+    for (; n > 0; n--) reg = reg >> 8 ^ tables[0][(reg ^ *at++) & 0xff];
+    return reg;
+}
+
+uint32_t framed_crc32c_by_tables(uint32_t crc, const void *at, size_t n)
+{
+    uint32_t reg = ~crc;
+    const uint8_t *p = at;
+    for (; n >= 8; n -= 8, p += 8) {
+        uint32_t low = reg ^ le32_get(p), high = le32_get(p + 4);
+        reg = tables[7][low & 0xff] ^ tables[6][low >> 8 & 0xff] ^ tables[5][low >> 16 & 0xff] ^ tables[4][low >> 24] ^
+              tables[3][high & 0xff] ^ tables[2][high >> 8 & 0xff] ^ tables[1][high >> 16 & 0xff] ^ tables[0][high >> 24];
+    }
+    return ~by_bytes(reg, p, n);
+}
+
+#if defined(__x86_64__) || defined(__i386__)
+
+static bool has_instruction(void)
+{
+#ifdef __SSE4_2__
+    return true; /* the program was built for nothing less */
+#else
+    return __builtin_cpu_supports("sse4.2");
+#endif
+}
+
+__attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, const void *at, size_t n)
+{
+    uint32_t reg = ~crc;
+    const uint8_t *p = at;
+#ifdef __x86_64__
+    for (; n >= 8; n -= 8, p += 8)
+        reg = (uint32_t)__builtin_ia32_crc32di(reg, le32_get(p) | (uint64_t)le32_get(p + 4) << 32);
+#else
+    for (; n >= 4; n -= 4, p += 4) reg = __builtin_ia32_crc32si(reg, le32_get(p));
+#endif
+    for (; n > 0; n--) reg = __builtin_ia32_crc32qi(reg, *p++);
+    return ~reg;
+}
+
+#elif defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)
+#include <arm_acle.h>
+
+static bool has_instruction(void)
+{
+    return true; /* the program was built for nothing less */
+}
+
+static uint32_t by_instruction(uint32_t crc, const void *at, size_t n)
+{
+    uint32_t reg = ~crc;
+    const uint8_t *p = at;
+    for (; n >= 8; n -= 8, p += 8) reg = __crc32cd(reg, le32_get(p) | (uint64_t)le32_get(p + 4) << 32);
+    for (; n > 0; n--) reg = __crc32cb(reg, *p++);
+    return ~reg;
+}
+
+#else
+
+static bool has_instruction(void)
+{
+    return false;
+}
+
+static uint32_t by_instruction(uint32_t crc, const void *at, size_t n)
+{
+    return framed_crc32c_by_tables(crc, at, n);
+}
+
+#endif
+
+uint32_t framed_crc32c(uint32_t crc, const void *at, size_t n)
+{
+    return has_instruction() ? by_instruction(crc, at, n) : framed_crc32c_by_tables(crc, at, n);
+}
