@@ -17,6 +17,8 @@ enum { MAX_FIELDS = 8, MAX_BYTES = 64 << 20 };
 struct lines {
     FILE *file;
     const char *path;
+    const char *fence; /* NULL: every line counts */
+    bool inside;       /* between the fences */
     char *line;
     size_t cap;
     unsigned number;
@@ -73,12 +75,22 @@ static char *trim(char *text)
     return text;
 }
 
+/* Whether this line is a case, and not a fence, nor outside of one. */
+static bool counts(struct lines *in)
+{
+    if (in->line[strspn(in->line, " \t\r")] == '\0' || in->line[0] == '#') return false;
+    if (in->fence == NULL) return true;
+    if (strncmp(in->line, "```", 3) != 0) return in->inside;
+    in->inside = !in->inside && strcmp(in->line + 3, in->fence) == 0;
+    return false;
+}
+
 /* The next line that says something, cut at its bars. */
 static bool lines_next(struct lines *in)
 {
     do {
         if (!get_line(in)) return false;
-    } while (in->line[strspn(in->line, " \t\r")] == '\0' || in->line[0] == '#');
+    } while (!counts(in));
     in->field_count = 0;
     char *rest = in->line;
     while (rest != NULL) {
@@ -226,5 +238,130 @@ void word_cases_load(struct word_cases *cases, const char *path)
 
 void word_cases_free(struct word_cases *cases)
 {
+    free(cases->at);
+}
+
+static uint8_t mode_of(const struct lines *in, const char *token)
+{
+    if (strlen(token) != 2) bad_line(in, "a mode is two hex digits");
+    return (uint8_t)(digit_of(in, token[0]) << 4 | digit_of(in, token[1]));
+}
+
+static void parse_who(const struct lines *in, struct opening_case *c, char *text)
+{
+    const char *who = strtok(text, " \t");
+    if (who == NULL) bad_line(in, "who reads must be said");
+    c->to_acceptor = strcmp(who, "acceptor") == 0;
+    if (!c->to_acceptor && strcmp(who, "connector") != 0) bad_line(in, "who reads is the acceptor or the connector");
+    for (char *token = strtok(NULL, " \t"); token != NULL; token = strtok(NULL, " \t")) {
+        if (c->to_acceptor && strcmp(token, "plain") == 0) {
+            c->plain = true;
+        } else {
+            if (c->mode_count == sizeof c->modes) bad_line(in, "too many modes");
+            c->modes[c->mode_count++] = mode_of(in, token);
+        }
+    }
+    if (!c->to_acceptor && c->mode_count != 1) bad_line(in, "a connector asks for one mode");
+}
+
+/* NAME=VALUE of an open connection. */
+static void parse_what(const struct lines *in, struct opening_case *c, char *token)
+{
+    char *value = strchr(token, '=');
+    if (value == NULL) bad_line(in, "what a HELLO says is NAME=VALUE");
+    *value++ = '\0';
+    if (strcmp(token, "rest") == 0) {
+        c->rest = number_of(in, value);
+        return;
+    }
+    c->has_hello = true;
+    if (strcmp(token, "key_id") == 0) {
+        struct bytes id = {0};
+        add_bytes(in, &id, value);
+        c->key_id = grow(id.at, id.len, 1);
+        c->key_id_len = id.len;
+        return;
+    }
+    struct {
+        const char *name;
+        uint32_t *number;
+    } names[] = {{"max_frame", &c->max_frame},
+                 {"max_calls", &c->max_calls},
+                 {"window", &c->window},
+                 {"max_message", &c->max_message}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(token, names[i].name) != 0) continue;
+        *names[i].number = number_of(in, value);
+        return;
+    }
+    bad_line(in, "a HELLO has no such parameter");
+}
+
+static void parse_fault(const struct lines *in, struct opening_case *c, char *text)
+{
+    const char *fault = strtok(text, " \t"), *at = strtok(NULL, " \t");
+    if (fault == NULL || at == NULL || strtok(NULL, " \t") != NULL) bad_line(in, "a failure is its word, FAULT and AT");
+    snprintf(c->fault, sizeof c->fault, "%s", fault);
+    c->at = number_of(in, at);
+}
+
+static void parse_opening(const struct lines *in, struct opening_case *c, char *text)
+{
+    size_t n = strcspn(text, " \t");
+    char *rest = text + n + (text[n] != '\0');
+    text[n] = '\0';
+    if (strcmp(text, "plain") == 0) {
+        c->opens_plain = true;
+    } else if (strcmp(text, "open") == 0) {
+        char *token = strtok(rest, " \t");
+        if (token == NULL) bad_line(in, "an open connection has a mode");
+        c->mode = mode_of(in, token);
+        while ((token = strtok(NULL, " \t")) != NULL) parse_what(in, c, token);
+        return;
+    } else if (strcmp(text, "closed") == 0) {
+        c->ends = FRAMED_CLOSED;
+    } else if (strcmp(text, "malformed") == 0) {
+        c->ends = FRAMED_MALFORMED;
+        parse_fault(in, c, rest);
+        return;
+    } else {
+        struct vector v = {0};
+        if (!parse_end(&v, text)) bad_line(in, "what is expected is not understood");
+        c->ends = v.ends;
+        parse_fault(in, c, rest);
+        return;
+    }
+    if (*rest != '\0') bad_line(in, "something follows the last word");
+}
+
+void opening_cases_load(struct opening_cases *cases, const char *path, const char *fence)
+{
+    struct lines in;
+    lines_open(&in, path);
+    in.fence = fence;
+    *cases = (struct opening_cases){0};
+    while (lines_next(&in)) {
+        if (in.field_count != 4) bad_line(&in, "a case has four fields");
+        struct opening_case c = {.ends = FRAMED_OK};
+        struct vector v = {0};
+        snprintf(c.name, sizeof c.name, "%s", in.fields[0]);
+        parse_who(&in, &c, in.fields[1]);
+        parse_input(&in, &v, in.fields[2]);
+        c.input = v.input;
+        c.input_len = v.input_len;
+        parse_opening(&in, &c, in.fields[3]);
+        cases->at = grow(cases->at, cases->n, sizeof *cases->at);
+        cases->at[cases->n++] = c;
+    }
+    lines_close(&in);
+    if (cases->n == 0) fail_msg("%s has no case", path);
+}
+
+void opening_cases_free(struct opening_cases *cases)
+{
+    for (size_t i = 0; i < cases->n; i++) {
+        free(cases->at[i].input);
+        free(cases->at[i].key_id);
+    }
     free(cases->at);
 }

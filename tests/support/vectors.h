@@ -43,10 +43,41 @@ struct word_cases {
     size_t n;
 };
 
+/* opening.txt: how connections begin. */
+struct opening_case {
+    char name[96];
+    bool to_acceptor;  /* who reads */
+    uint8_t modes[16]; /* that the acceptor accepts; the connector's one */
+    size_t mode_count;
+    bool plain; /* the acceptor accepts plain connections too */
+    uint8_t *input;
+    size_t input_len;
+
+    enum framed_status ends; /* FRAMED_OK: it opens */
+    bool opens_plain;
+    uint8_t mode;
+    bool has_hello;
+    uint32_t max_frame, max_calls, window, max_message; /* 0: does not belong */
+    uint8_t *key_id;                                    /* NULL: does not belong */
+    size_t key_id_len;
+    size_t rest;
+    char fault[32];
+    uint32_t at;
+};
+
+struct opening_cases {
+    struct opening_case *at;
+    size_t n;
+};
+
 /* Each reads its whole file, and fails the running cmocka test, naming the line, when that cannot be understood. */
 void vectors_load(struct vectors *vectors, const char *path);
 void vectors_free(struct vectors *vectors);
 void word_cases_load(struct word_cases *cases, const char *path);
 void word_cases_free(struct word_cases *cases);
+
+/* `fence`: only what stands between lines ```fence and ``` (PROTOCOL.md); NULL: the whole file. */
+void opening_cases_load(struct opening_cases *cases, const char *path, const char *fence);
+void opening_cases_free(struct opening_cases *cases);
 
 #endif

@@ -1,0 +1,185 @@
+/*
+ * opening.h: how an extended connection begins (PROTOCOL.md §7): the preface, the HELLO with its parameters, what a listener
+ * accepts, and the incremental reader of all that.
+ *
+ * Nothing is allocated. An object belongs to one thread at a time.
+ */
+#ifndef FRAMED_OPENING_H
+#define FRAMED_OPENING_H
+
+#include "channel_sum.h"
+#include <stdbool.h>
+
+#define FRAMED_PREFACE_SIZE    4u
+#define FRAMED_HELLO_MOST      96u /* bytes of parameters; a trailer is not among them (§7.3) */
+#define FRAMED_KEY_ID_MOST     64u
+#define FRAMED_OPENING_MOST    (FRAMED_PREFACE_SIZE + FRAMED_LENGTH_SIZE + FRAMED_HELLO_MOST + FRAMED_SUM_SIZE)
+#define FRAMED_PARAMETER_LEAST (16u << 10) /* least of every size in a HELLO */
+
+/* ---- modes ---- */
+
+enum framed_protection {
+    FRAMED_UNPROTECTED = 0,
+    FRAMED_CRC32C = 1,
+    FRAMED_BLAKE2B = 2,
+    FRAMED_SHARED_KEY = 8,        /* Noise NNpsk0 */
+    FRAMED_PINNED_KEYS = 9,       /* Noise XX */
+    FRAMED_SHARED_AND_PINNED = 10 /* Noise XXpsk0 */
+};
+
+enum framed_application { FRAMED_ORDERED = 0, FRAMED_SESSION = 1 };
+
+/* The last byte of a preface. */
+static inline uint8_t framed_mode(enum framed_protection protection, enum framed_application application)
+{
+    return (uint8_t)((unsigned)protection << 4 | (unsigned)application);
+}
+
+/* Whether §7.2 knows this mode. */
+bool framed_mode_exists(uint8_t mode);
+
+/* ---- what a listener accepts ---- */
+
+/* A set of modes, by value; all zero is the empty one. */
+struct framed_accept {
+    uint16_t with[2]; /* by application: bit p is protection p */
+    bool plain;       /* and plain connections */
+};
+
+/* FRAMED_USAGE (nothing added): there is no such mode. */
+FRAMED_MUST_USE enum framed_status framed_accept_add(struct framed_accept *accept, uint8_t mode);
+
+bool framed_accept_has(const struct framed_accept *accept, uint8_t mode);
+
+/* Which keys a listener was given; they add up. */
+enum framed_keys { FRAMED_NO_KEYS = 0, FRAMED_KEYS_SHARED = 1, FRAMED_KEYS_PINNED = 2 };
+
+/*
+ * What a listener accepts that was not told (§7.6), of what is built: without keys plain and protections 0, 1 and 2; with keys the
+ * one protection that asks for all of them, and nothing plain. `keys`: enum framed_keys.
+ */
+struct framed_accept framed_accept_default(const struct framed_accept *built, unsigned keys);
+
+/* ---- faults: what was wrong, where, and what was allowed ---- */
+
+enum framed_fault_kind {
+    FRAMED_FAULT_NONE,
+    FRAMED_FAULT_NO_PREFACE, /* plain frames where a preface must come */
+    FRAMED_FAULT_WORD,       /* neither a length nor a preface */
+    FRAMED_FAULT_REFLECTED,  /* the preface of the side that reads it */
+    FRAMED_FAULT_VERSION,
+    FRAMED_FAULT_MODE,   /* the acceptor does not accept it */
+    FRAMED_FAULT_ANSWER, /* the acceptor answered another one than was asked for */
+    FRAMED_FAULT_LENGTH, /* of the HELLO */
+    FRAMED_FAULT_SUM,    /* the trailer of the HELLO */
+    FRAMED_FAULT_ORDER,
+    FRAMED_FAULT_UNKNOWN,
+    FRAMED_FAULT_MISPLACED, /* a key of another mode, or of the other side */
+    FRAMED_FAULT_SIZE,      /* of a value */
+    FRAMED_FAULT_CUT,       /* a parameter that goes on behind the end of the HELLO */
+    FRAMED_FAULT_RANGE,
+    FRAMED_FAULT_MISSING,
+    FRAMED_FAULT_END /* of the stream */
+};
+
+struct framed_fault {
+    uint8_t what; /* enum framed_fault_kind */
+    uint8_t at;   /* the first byte that is wrong, from the first of the preface (framed_hello_*: of the parameters) */
+    uint8_t key;  /* of the parameter; 0: none */
+    uint32_t found;
+    uint32_t least, most;         /* allowed; UNKNOWN and MISPLACED: bit k of `most` is key k */
+    struct framed_accept accepts; /* NO_PREFACE, MODE: allowed */
+};
+
+/* "version", "out_of_order" and the like: the words of vectors/opening.txt. Static storage. */
+const char *framed_fault_name(enum framed_fault_kind what);
+
+#define FRAMED_FAULT_ROOM 256u
+
+/* "byte 10: a parameter out of its range: max_frame 100; allowed 16384 to 2147483647". Always ends with a NUL. */
+void framed_fault_say(const struct framed_fault *fault, char to[FRAMED_FAULT_ROOM]);
+
+/* ---- HELLO ---- */
+
+/* What the sender of a HELLO accepts (§7.4). For encoding 0 means what an absent one means; decoded, what does not belong in this
+ * HELLO is 0. */
+struct framed_hello {
+    uint32_t max_frame;         /* bytes */
+    uint32_t max_calls;         /* of a session, from the acceptor */
+    uint32_t window;            /* bytes; of a session */
+    uint32_t max_message;       /* bytes; of a session */
+    struct framed_bytes key_id; /* protections 8 and 10, from the connector, where it must be; borrowed */
+};
+
+/* What the connector may count on before the acceptor's HELLO has come (§7.5). */
+struct framed_hello framed_hello_least(enum framed_side from, uint8_t mode);
+
+/*
+ * Writes the parameters, *n bytes. FRAMED_USAGE (*n untouched, *fault says why, `at` 0): a value is out of range, or does not belong
+ * in a HELLO of this mode from this side. What equals its absent value is left out.
+ */
+FRAMED_MUST_USE enum framed_status framed_hello_encode(uint8_t to[FRAMED_HELLO_MOST], size_t *n, enum framed_side from,
+                                                       uint8_t mode, const struct framed_hello *hello,
+                                                       struct framed_fault *fault);
+
+/* Reads parameters; hello->key_id is a view into them. FRAMED_MALFORMED, or FRAMED_TOO_LARGE for more than
+ * FRAMED_HELLO_MOST bytes (*hello untouched): *fault says why. */
+FRAMED_MUST_USE enum framed_status framed_hello_decode(struct framed_bytes parameters, enum framed_side from, uint8_t mode,
+                                                       struct framed_hello *hello, struct framed_fault *fault);
+
+/* ---- a whole opening ---- */
+
+/*
+ * Writes the preface and, but for an acceptor whose HELLO travels in the handshake, the HELLO frame with its trailer: *n bytes.
+ * FRAMED_USAGE as framed_hello_encode, or there is no such mode (FRAMED_FAULT_MODE). FRAMED_UNSUPPORTED: BLAKE2b, which is not built.
+ */
+FRAMED_MUST_USE enum framed_status framed_opening_encode(uint8_t to[FRAMED_OPENING_MOST], size_t *n, enum framed_side from,
+                                                         uint8_t mode, const struct framed_hello *hello,
+                                                         struct framed_fault *fault);
+
+/* At most 128 bytes. Initialise with framed_opening_accept or framed_opening_connect; private but for `mode` and `plain`. */
+struct framed_opening {
+    union {
+        uint8_t bytes[FRAMED_HELLO_MOST + FRAMED_SUM_SIZE]; /* of the preface, the length word or the HELLO */
+        struct framed_fault fault;                          /* once it has failed */
+    } u;
+    struct framed_accept accepts; /* what the acceptor accepts; the one mode of the connector */
+    int8_t failed;                /* the sticky status */
+    uint8_t state;
+    uint8_t have; /* bytes of what it waits for */
+    uint8_t need; /* bytes of the HELLO, its trailer included */
+    uint8_t from; /* whose bytes are read: enum framed_side */
+    uint8_t mode; /* asked for; for an acceptor, once it is open */
+    bool plain;   /* once it is open: it is a plain connection after all, and no byte was consumed */
+};
+
+/* For the acceptor: reads what a connector sends. FRAMED_UNSUPPORTED: the set has BLAKE2b in it, which is not built. */
+FRAMED_MUST_USE enum framed_status framed_opening_accept(struct framed_opening *o, const struct framed_accept *accepts);
+
+/* For the connector, which has sent its own opening in this mode: reads the acceptor's. FRAMED_USAGE: there is no such mode.
+ * FRAMED_UNSUPPORTED: as above. */
+FRAMED_MUST_USE enum framed_status framed_opening_connect(struct framed_opening *o, uint8_t mode);
+
+/*
+ * Takes what belongs to the opening off the front of *in; any split of the same bytes gives the same.
+ * FRAMED_MORE: *in is used up. FRAMED_OK: it is open, as o->plain and o->mode say; the rest of *in are frames.
+ * FRAMED_TOO_LARGE, FRAMED_MALFORMED: framed_opening_fault says why; sticky, and nothing more is consumed.
+ */
+FRAMED_MUST_USE enum framed_status framed_opening_next(struct framed_opening *o, struct framed_bytes *in);
+
+/*
+ * The stream has ended. FRAMED_CLOSED: before a connector's first byte, or behind the opening. FRAMED_TRUNCATED: inside it, or
+ * before the acceptor's first byte. Else the sticky failure.
+ */
+FRAMED_MUST_USE enum framed_status framed_opening_end(struct framed_opening *o);
+
+/* Once it has failed: why. Valid as long as *o. */
+const struct framed_fault *framed_opening_fault(const struct framed_opening *o);
+
+/* Whether a HELLO came with it: not on a plain connection, and not from an acceptor whose HELLO travels in the handshake. */
+bool framed_opening_has_hello(const struct framed_opening *o);
+
+/* That HELLO. Its key id is a view into *o. */
+struct framed_hello framed_opening_hello(const struct framed_opening *o);
+
+#endif
