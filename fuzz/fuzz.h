@@ -20,6 +20,7 @@ int framed_fuzz_server(const uint8_t *at, size_t n);
 int framed_fuzz_client(const uint8_t *at, size_t n);
 int framed_fuzz_options(const uint8_t *at, size_t n);
 int framed_fuzz_inspect(const uint8_t *at, size_t n);
+int framed_fuzz_opening(const uint8_t *at, size_t n);
 
 struct fuzz_harness {
     const char *name;

@@ -140,6 +140,33 @@ static void words(seed_fn *seed, void *ctx)
     word_cases_free(&cases);
 }
 
+/* Each case in pieces as the program says, for who accepts what the case does; then HELLOs that are written. */
+static void openings(seed_fn *seed, void *ctx)
+{
+    static const uint8_t modes[] = {0x00, 0x01, 0x10, 0x11, 0x80, 0x81, 0x90, 0x91, 0xa0, 0xa1};
+    static const char *const written[] = {
+        "04 0002 00 00010000 00000000 00004000 00010000", "05 0008 0101 00000000 0000000a 00000000 7fffffff",
+        "04 0020 0102 00000000 00000000 00004000 00000000 616c696365", "04 0001 00 00003fff 00000000 00000000 00000000"};
+    struct opening_cases cases;
+    opening_cases_load(&cases, FRAMED_VECTORS "/opening.txt", NULL);
+    for (size_t i = 0; i < cases.n; i++) {
+        const struct opening_case *c = &cases.at[i];
+        uint8_t input[512] = {(uint8_t)((c->to_acceptor ? 0 : 1) + (c->plain ? 2 : 0))};
+        unsigned chosen = 0;
+        for (size_t k = 0; k < sizeof modes; k++)
+            if (memchr(c->modes, modes[k], c->mode_count) != NULL) chosen |= 1u << k;
+        input[1] = (uint8_t)(chosen >> 8);
+        input[2] = (uint8_t)chosen;
+        input[3] = 2;
+        input[4] = 3;
+        input[5] = 6;
+        memcpy(input + 6, c->input, c->input_len);
+        seed(ctx, c->name, input, 6 + c->input_len);
+    }
+    opening_cases_free(&cases);
+    inputs(written, sizeof written / sizeof *written, seed, ctx);
+}
+
 /* Every operation of the writer behind every other. */
 static void operations(seed_fn *seed, void *ctx)
 {
@@ -235,4 +262,5 @@ void fuzz_seeds(const char *harness, seed_fn *seed, void *ctx)
         streams(inspect_ways, COUNT(inspect_ways), seed, ctx);
         record(seed, ctx);
     }
+    if (strcmp(harness, "opening") == 0) openings(seed, ctx);
 }

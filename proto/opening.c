@@ -191,9 +191,9 @@ static void say_allowed(struct text *t, const struct framed_fault *fault)
     say_number(t, fault->most);
 }
 
-void framed_fault_say(const struct framed_fault *fault, char to[FRAMED_FAULT_ROOM])
+void framed_fault_say(const struct framed_fault *fault, char *to, size_t room)
 {
-    struct text t = {to, to + FRAMED_FAULT_ROOM - 1};
+    struct text t = {to, to + room - 1};
     say(&t, "byte ");
     say_number(&t, fault->at);
     say(&t, ": ");

@@ -96,8 +96,9 @@ const char *framed_fault_name(enum framed_fault_kind what);
 
 #define FRAMED_FAULT_ROOM 256u
 
-/* "byte 10: a parameter out of its range: max_frame 100; allowed 16384 to 2147483647". Always ends with a NUL. */
-void framed_fault_say(const struct framed_fault *fault, char to[FRAMED_FAULT_ROOM]);
+/* "byte 10: a parameter out of its range: max_frame 100; allowed 16384 to 2147483647". Ends with a NUL, and is cut off if
+ * room, at least 1, is too small for it; FRAMED_FAULT_ROOM never is. */
+void framed_fault_say(const struct framed_fault *fault, char *to, size_t room);
 
 /* ---- HELLO ---- */
 

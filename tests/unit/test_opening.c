@@ -307,10 +307,11 @@ static void accepts_exactly(struct framed_accept accepts, bool plain, const char
 static void listener_without_keys_accepts_plain_and_what_is_unencrypted(void **state)
 {
     (void)state;
-    struct framed_accept all = {.plain = true}, ordered = {.with = {0x703}, .plain = true};
+    struct framed_accept all = {.plain = true}, ordered = {.with = {0x703}, .plain = true}, none = {0};
     for (size_t i = 0; i < MODES; i++) assert_int_equal(framed_accept_add(&all, all_modes[i]), FRAMED_OK);
     accepts_exactly(framed_accept_default(&all, FRAMED_NO_KEYS), true, "\x00\x01\x10\x11\x20\x21", 6);
     accepts_exactly(framed_accept_default(&ordered, FRAMED_NO_KEYS), true, "\x00\x10", 2); /* only what is built */
+    accepts_exactly(framed_accept_default(&none, FRAMED_NO_KEYS), false, "", 0);
 }
 
 static void listener_with_keys_accepts_only_what_they_serve_and_nothing_plain(void **state)
@@ -356,7 +357,7 @@ static void says(const char *who, const char *hex, const char *want)
     struct framed_bytes in = framed_bytes_of(bytes, n);
     if (framed_opening_next(&o, &in) == FRAMED_MORE) assert_int_equal(framed_opening_end(&o), FRAMED_TRUNCATED);
     char text[FRAMED_FAULT_ROOM];
-    framed_fault_say(framed_opening_fault(&o), text);
+    framed_fault_say(framed_opening_fault(&o), text, sizeof text);
     assert_string_equal(text, want);
 }
 
@@ -420,9 +421,17 @@ static void fault_is_said_within_its_room_however_long(void **state)
                                      .most = 0xffffffff,
                                      .accepts = {.with = {0xffff, 0xffff}, .plain = true}};
         memset(text, 'x', sizeof text);
-        framed_fault_say(&fault, text);
+        framed_fault_say(&fault, text, FRAMED_FAULT_ROOM);
         assert_non_null(memchr(text, '\0', FRAMED_FAULT_ROOM - 1)); /* nothing was cut off */
         assert_int_equal(text[FRAMED_FAULT_ROOM], 'x');
+        for (size_t room = 1; room <= strlen(text); room++) {
+            char cut[FRAMED_FAULT_ROOM];
+            memset(cut, 'x', sizeof cut);
+            framed_fault_say(&fault, cut, room);
+            assert_memory_equal(cut, text, room - 1);
+            assert_int_equal(cut[room - 1], '\0');
+            assert_int_equal(cut[room], 'x');
+        }
     }
 }
 
