@@ -19,4 +19,4 @@ done
 llvm-profdata merge -sparse "$root"/*.profraw -o "$root/all.profdata" || exit 1
 llvm-cov export "$root/fuzz/replay" -instr-profile="$root/all.profdata" >"$root/export.json" || exit 1
 "${PYTHON:-python3}" -B fuzz/cover.py "$root/export.json" fuzz/unreachable.txt proto/scan.c proto/reader.c proto/writer.c \
-    proto/opening.c proto/channel_sum.c include/framed/frame.h proto/writer.h proto/length.h proto/be.h
+    include/framed/frame.h proto/writer.h proto/length.h proto/be.h

@@ -325,12 +325,6 @@ static void listener_with_keys_accepts_only_what_they_serve_and_nothing_plain(vo
     accepts_exactly(framed_accept_default(&none, FRAMED_KEYS_SHARED), false, "", 0); /* rather nothing than less */
 }
 
-static void opening_is_small(void **state)
-{
-    (void)state;
-    assert_true(sizeof(struct framed_opening) <= 128);
-}
-
 /* ---- words ---- */
 
 static void says(const char *who, const char *hex, const char *want)
@@ -531,7 +525,6 @@ int main(void)
         cmocka_unit_test(modes_are_those_of_the_table),
         cmocka_unit_test(listener_without_keys_accepts_plain_and_what_is_unencrypted),
         cmocka_unit_test(listener_with_keys_accepts_only_what_they_serve_and_nothing_plain),
-        cmocka_unit_test(opening_is_small),
         cmocka_unit_test(fault_says_what_was_wrong_where_and_what_was_allowed),
         cmocka_unit_test(fault_of_every_kind_has_a_name_of_its_own),
         cmocka_unit_test(fault_is_said_within_its_room_however_long),
