@@ -58,8 +58,11 @@ static void read_stream(struct verdict *v, const struct reading *how, struct fra
     v->status = FRAMED_MORE;
     v->used = 0;
     for (size_t steps = 0; v->status == FRAMED_MORE && v->used < stream.len; steps++) {
-        size_t n = program.len > 0 && steps < 2 * stream.len + 16 ? fuzz_length(program.at[steps % program.len]) : SIZE_MAX;
-        if (n > stream.len - v->used) n = stream.len - v->used;
+        size_t n = stream.len - v->used;
+        if (program.len > 0 && steps < 2 * stream.len + 16) {
+            size_t asked = fuzz_length(program.at[steps % program.len]);
+            if (asked < n) n = asked;
+        }
         uint8_t *piece = malloc(n > 0 ? n : 1);
         fuzz_must(piece != NULL, "there is memory for the harness");
         if (n > 0) memcpy(piece, stream.at + v->used, n);

@@ -650,7 +650,7 @@ def verdict(bound, x, noise):
 
 
 def judge(bench, listed, idle, walked):
-    """Rows of the table, and what was missed against the floor."""
+    """Rows of the table, and what was missed: work and sides."""
     rows, missed = [], []
     by_key = {work.key: work for work in listed}
     for key, metric, ours, against, bound in targets(listed):
@@ -666,7 +666,7 @@ def judge(bench, listed, idle, walked):
         noise = spread(again)
         said = verdict(bound, statistics.median(of), noise or 0) if bound else "what spinning can give here"
         rows.append([what, *names, bound, ratio_with_spread(of), spread_text(noise), said])
-        if said == "**missed**" and against in ("floor", "framed"):
+        if said == "**missed**":
             missed.append((work, ours, against))
     ours = statistics.median(idle["framed"]) if "framed" in idle else None
     if ours is not None:
@@ -714,9 +714,12 @@ def profiles(bench, missed):
     text = []
     if bench.shrink < 1:
         return text
-    for work, ours, against in dict.fromkeys(missed):
+    sides = {}
+    for work, ours, against in missed:
+        sides.setdefault(work, {}).update({against: True, ours: True})
+    for work, keys in sides.items():
         text += [f"### Where the time goes: {work.name}", ""]
-        for key in (against, ours):
+        for key in keys:
             text += [f"{SIDE[key].name.strip('*')}, shares of its processor time by symbol (`perf`, `cpu-clock`):", "", "```",
                      *profile(bench, work, key), "```", ""]
     return text
