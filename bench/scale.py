@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""make scale: many connections, and frames of every size; prints what it finds and writes docs/scale.md.
+"""make scale: many connections, and frames of every size, for which some GiB of memory are needed; prints what it finds and writes
+docs/scale.md.
 
 How memory, the rate of accepting and the times of replies grow with the connections, against the bare echo (floor.c) in turn; as
 many as five processes may hold; frames from nothing to 1 GiB. The load is `framed bench` in an open loop, so that every size of
@@ -24,6 +25,7 @@ CROWD = 19000  # what 20,000 descriptors have room for
 PROCESSES = 5
 RATE = 5000
 READY_S, PATIENCE_S = 20, 300
+START_S = 0.5  # within which a load has begun to connect
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 
@@ -71,7 +73,7 @@ class Load:
     """`framed bench` against a server, whose memory is looked at meanwhile."""
 
     def __init__(self, server, *options):
-        self.server, self.before, self.most = server, resident(server.pid)[0], 0
+        self.server, self.before, self.most, self.began = server, resident(server.pid)[0], 0, time.monotonic()
         self.process = subprocess.Popen([FRAMED, "bench", server.address, "--json", "--verify", *options], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -84,6 +86,7 @@ class Load:
                 self.process.kill()
                 raise SystemExit("scale: a load does not end")
             time.sleep(0.05)
+        self.ended = time.monotonic()
         out, talk = self.process.communicate()
         if self.process.returncode != 0:
             raise SystemExit(f"scale: framed bench ended with {self.process.returncode}: {talk}{out}")
@@ -134,12 +137,19 @@ def growth(counts, rounds, seconds):
 
 
 def crowd_of_processes(conns, processes):
-    """All at once, each connection asked at least twice while all the others are open."""
+    """All open at once, each connection asked at least three times: at least once while all the others are open, too."""
     servers = [serve("framed") for _ in range(processes)]
     try:
-        loads = [Load(server, "-c", str(conns), "-R", str(RATE // processes), "-n", str(2 * conns)) for server in servers]
+        loads = [Load(server, "-c", str(conns), "-R", str(RATE // processes), "-n", str(3 * conns)) for server in servers]
         reports = [None] * processes
-        threads = [threading.Thread(target=lambda i=i: reports.__setitem__(i, loads[i].said())) for i in range(processes)]
+
+        def wait_for(i):
+            try:
+                reports[i] = loads[i].said()
+            except SystemExit as reason:
+                say(reason)
+
+        threads = [threading.Thread(target=wait_for, args=(i,)) for i in range(processes)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -149,10 +159,14 @@ def crowd_of_processes(conns, processes):
             server.__exit__()
     if any(report is None for report in reports):
         raise SystemExit("scale: a load failed")
-    opened, ok = sum(r["opened"] for r in reports), sum(r["ok"] for r in reports)
+    all_open = max(load.began + START_S + r["connected_ns"] / 1e9 for load, r in zip(loads, reports))
+    last_round = min(load.ended - r["elapsed_ns"] / 3e9 for load, r in zip(loads, reports))
+    if all_open >= last_round:
+        raise SystemExit("scale: not all were open while each was asked for the last time")
+    opened, sent, ok, failed = (sum(r[key] for r in reports) for key in ("opened", "sent", "ok", "failed"))
     memory = sum(load.most - load.before for load in loads) / opened
-    text = (f"{opened:,} connections to {processes} processes at once: {ok:,} requests, {ok:,} replies that were right, 0 failed; each "
-            f"connection was asked twice. {memory:,.0f} bytes of the servers' memory a connection.")
+    text = (f"{opened:,} connections to {processes} processes at once: {sent:,} requests, {ok:,} replies that were right, {failed} failed; each "
+            f"connection was asked three times, the last time while all were open. {memory:,.0f} bytes of the servers' memory a connection.")
     say(text)
     return text
 
@@ -214,9 +228,10 @@ def main():
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     crowd = min(CROWD, hard - 500) if hard != resource.RLIM_INFINITY else CROWD
-    rounds = 1 if options.quick else options.rounds
+    rounds = 1 if options.quick else max(1, options.rounds)
     say(f"connections, {rounds} rounds")
-    grown = growth((10, 1000) if options.quick else (10, 100, 1000, 10000, crowd), rounds, 1 if options.quick else 4)
+    counts = (10, 1000) if options.quick else (10, 100, 1000, 10000, CROWD)
+    grown = growth(sorted({min(n, crowd) for n in counts}), rounds, 1 if options.quick else 4)
     many = crowd_of_processes(1000, 2) if options.quick else crowd_of_processes(crowd, PROCESSES)
     say("sizes")
     sizes = sizes_of((0, 64, MIB) if options.quick else (0, 1, 64, KIB, 64 * KIB, MIB, 16 * MIB, 256 * MIB, GIB))

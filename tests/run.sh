@@ -35,8 +35,7 @@ run_program() { # PROGRAM NAME; its log has that name
     report "$2" "$status" "$p" "$f" "$log/$2"
 }
 
-run_script() { # SCRIPT NAME; a program of the tests may have the same
-    set -- "$1" "tool_$2"
+run_script() { # SCRIPT NAME; its log has that name
     FRAMED=${FRAMED:-$build/framed} BUILD=$build timeout -k 5 "${TEST_SECONDS:-300}" "$python" -B "$1" -v >"$log/$2" 2>&1
     status=$?
     # "Ran 9 tests in 1.2s", then "OK" or "FAILED (failures=1, errors=1, skipped=1)"
@@ -46,14 +45,26 @@ run_script() { # SCRIPT NAME; a program of the tests may have the same
     report "tool/${2#tool_}" "$status" $((${ran:-0} - f - ${skipped:-0})) "$f" "$log/$2"
 }
 
-# One after the other what no other lane has begun.
-lane() {
+# All that is to be run, a name each; a script of the tool may have the name of a program, and tool_ before it.
+wanted() {
     for test in "$build"/tests/test_* tests/tool/test_*.py; do
         name=$(basename "$test" .py)
         left_out "$name" && continue
         case $test in
-        *.py) [ "${RUN_ONLY:-}" != c ] && mkdir "$log/tool_$name.taken" 2>/dev/null && run_script "$test" "$name" ;;
-        *) [ "${RUN_ONLY:-}" != tool ] && [ -x "$test" ] && mkdir "$log/$name.taken" 2>/dev/null && run_program "$test" "$name" ;;
+        *.py) [ "${RUN_ONLY:-}" != c ] && echo "tool_$name" ;;
+        *) [ "${RUN_ONLY:-}" != tool ] && [ -x "$test" ] && echo "$name" ;;
+        esac
+    done
+}
+
+# One after the other what no other lane has begun.
+lane() {
+    for name in $(wanted); do
+        kill -0 $$ 2>/dev/null || return # who asked has gone: what is in the background does not hear ^C
+        mkdir "$log/$name.taken" 2>/dev/null || continue
+        case $name in
+        tool_*) run_script "tests/tool/${name#tool_}.py" "$name" ;;
+        *) run_program "$build/tests/$name" "$name" ;;
         esac
     done
 }
@@ -65,6 +76,12 @@ while [ "$lanes" -gt 0 ]; do
 done
 wait
 
-set -- "$(cat "$log"/*.counts 2>/dev/null | awk '{p += $1; f += $2} END {printf "%d passed, %d failed", p, f}')"
+lost=0
+for name in $(wanted); do
+    [ -s "$log/$name.counts" ] && continue
+    echo "$name: nobody knows how it ended"
+    lost=$((lost + 1))
+done
+set -- "$(cat "$log"/*.counts 2>/dev/null | awk -v lost="$lost" '{p += $1; f += $2} END {printf "%d passed, %d failed", p, f + lost}')"
 echo "$1"
 case $1 in "0 passed, "*) exit 1 ;; *", 0 failed") ;; *) exit 1 ;; esac

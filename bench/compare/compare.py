@@ -780,7 +780,7 @@ METHOD = """\
   the range of its middle half. *Once more* is the bare echo against itself: what differs there is noise.
 - A server is a fresh process in each run, warmed up for 0.1 s. Netty, Erlang and Twisted keep theirs, since they compile while
   they run: warmed up for 4 s, for 1.5 s more when the work changes, and stopped (SIGSTOP) while others run.
-- Processor time is the server's, of all its threads, kernel included, between two moments at which it sleeps.
+- Processor time is the server's, of all its threads, kernel included, between two moments at which it sleeps, if it does.
 - Spinning is for both ends: its targets are held against `framed serve --spin 50us` and a load that looks for replies again and
   again. What that can give on a machine, a bare echo that never sleeps shows; the processor time of such a one means nothing.
 - A percentile with fewer than ten replies beyond it is not told (–).

@@ -20,7 +20,8 @@ enum {
     PANELS = 3,
     LINES_MOST = 3,
     DECADES_MOST = 9,
-    BEYOND = 10, /* so many values must lie beyond what is drawn */
+    ADDRESS_SHOWN = 40, /* bytes of an address, or the rest of its line would be lost */
+    BEYOND = 10,        /* so many values must lie beyond what is drawn */
     TENTHS = 10,
     TICKS = 5,
     DOT = 4,   /* as wide is a point that stands alone */
@@ -197,7 +198,7 @@ static void draw_percentiles(const struct bench_report *b, struct cli_output *ou
 
 /* ---- as it went ---- */
 
-/* Slots of the series that are drawn: what is left of the last one, when that is little, would be mostly chance. */
+/* Slots whose rate is drawn: what is left of the last one, when that is little, would be mostly chance. */
 static unsigned slots_of(const struct load_result *r)
 {
     uint64_t whole = r->series.used * r->series.width_ns, ns = r->end_ns - r->begin_ns;
@@ -212,20 +213,19 @@ static double seconds_of(const struct load_result *r, unsigned slot)
     return left > 0 && left < whole ? left : whole;
 }
 
-/* The middle of that time, from the start. */
+/* The middle of that time, from the start; what came behind the end is drawn there. */
 static double middle_of(const struct load_result *r, unsigned slot)
 {
-    return (double)r->series.width_ns / 1e9 * slot + seconds_of(r, slot) / 2;
+    double end = (double)(r->end_ns - r->begin_ns) / 1e9,
+           middle = (double)r->series.width_ns / 1e9 * slot + seconds_of(r, slot) / 2;
+    return middle < end ? middle : end;
 }
 
 static void draw_seconds(struct cli_output *out, const struct panel *p)
 {
-    double step = step_for(p->x_most);
+    double most_ns = p->x_most * 1e9, step = step_for(most_ns);
     char text[40];
-    for (int i = 0; i * step <= p->x_most; i++) {
-        (void)snprintf(text, sizeof text, "%.0f s", i * step);
-        tick_below(out, p, i * step, text);
-    }
+    for (int i = 0; i * step <= most_ns; i++) tick_below(out, p, i * step / 1e9, time_label(i * step, text, sizeof text));
 }
 
 /* The greatest is known better than the series tells it. */
@@ -246,7 +246,7 @@ static void draw_times(const struct bench_report *b, struct cli_output *out, dou
     draw_seconds(out, &p);
     for (int i = 0; i < LINES_MOST; i++) {
         struct line l = {.out = out, .panel = &p, .look = looks[i]};
-        for (unsigned slot = 0; slot < slots_of(r); slot++) {
+        for (unsigned slot = 0; slot < r->series.used; slot++) {
             uint64_t ns;
             if (time_at(r, slot, percents[i], &ns))
                 add_point(&l, middle_of(r, slot), (double)ns);
@@ -271,39 +271,43 @@ static void draw_rate(const struct load_result *r, struct cli_output *out, doubl
     draw_seconds(out, &p);
     struct line l = {.out = out, .panel = &p, .look = looks[0]};
     for (unsigned slot = 0; slot < slots_of(r); slot++) add_point(&l, middle_of(r, slot), rate_at(r, slot));
+    double width = (double)r->series.width_ns / 1e9, silent = width * r->series.used;
+    if (seconds - silent > width / LITTLE) { /* none came any more */
+        add_point(&l, silent + width / 2 < seconds ? silent + width / 2 : seconds, 0);
+        add_point(&l, seconds, 0);
+    }
     end_line(&l, "replies", 0);
 }
 
 /* ---- the file ---- */
 
-static void put_escaped(struct cli_output *out, const char *text)
+static void put_escaped(struct cli_output *out, const char *text, size_t most)
 {
-    for (; *text != '\0'; text++) {
+    for (; *text != '\0' && most > 0; text++, most--) {
         bool plain = *text >= ' ' && *text <= '~' && *text != '<' && *text != '>' && *text != '&';
         framed_output_bytes(out, plain ? text : "?", 1);
     }
 }
 
-static void put_title(const struct bench_report *b, struct cli_output *out)
+static void put_title(const struct bench_report *b, struct cli_output *out, size_t address_most)
 {
     const struct load_plan *p = b->plan;
-    framed_output_text(out, "framed bench ");
-    put_escaped(out, b->address);
+    framed_output_text(out, b->interrupted ? "INTERRUPTED: framed bench " : "framed bench ");
+    put_escaped(out, b->address, address_most);
     framed_output_print(out, ", %" PRIu32 " connection%s, ", p->conns, p->conns == 1 ? "" : "s");
     if (p->rate == 0 && p->pipeline > 1) framed_output_print(out, "%" PRIu32 " in flight each, ", p->pipeline);
-    put_escaped(out, b->sizes);
+    put_escaped(out, b->sizes, SIZE_MAX);
     if (p->rate > 0)
         framed_output_print(out, ", open loop %" PRIu64 "/s", p->rate);
     else
         framed_output_text(out, ", closed loop");
-    if (b->interrupted) framed_output_text(out, ", INTERRUPTED");
 }
 
 void framed_bench_plot(const struct bench_report *report, struct cli_output *out)
 {
     const struct load_result *r = report->result;
     int height = FIRST + PANELS * APART - (APART - HIGH) + 40;
-    double seconds = 0;
+    double seconds = (double)(r->end_ns - r->begin_ns) / 1e9;
     char p50[40] = "-", most[40];
     uint64_t ns;
     framed_output_print(
@@ -311,18 +315,17 @@ void framed_bench_plot(const struct bench_report *report, struct cli_output *out
         WIDTH, height, WIDTH, height);
     framed_output_text(out, style);
     framed_output_text(out, "<title>");
-    put_title(report, out);
+    put_title(report, out, SIZE_MAX);
     framed_output_print(out, "</title>\n<text class=\"t\" x=\"%d\" y=\"28\">", LEFT);
-    put_title(report, out);
+    put_title(report, out, ADDRESS_SHOWN);
     if (framed_histogram_share(&r->response, 1, 2, &ns)) (void)framed_time_text(ns, p50, sizeof p50);
     framed_output_print(
         out, "</text>\n<text x=\"%d\" y=\"50\">ok %" PRIu64 ", failed %" PRIu64 ", %" PRIu64 "/s, p50 %s, max %s%s</text>\n",
         LEFT, r->ok, framed_bench_failed(r), framed_bench_rate(r), p50,
         framed_time_text(r->response.most, most, sizeof most),
         framed_bench_is_limit(report) ? "; the generator, not the server, may be the limit" : "");
-    draw_percentiles(report, out);
-    for (unsigned slot = 0; slot < slots_of(r); slot++) seconds += seconds_of(r, slot);
-    if (seconds > 0) draw_times(report, out, seconds);
-    if (seconds > 0) draw_rate(r, out, seconds);
+    if (r->response.count >= BEYOND || report->baseline.path != NULL) draw_percentiles(report, out);
+    if (r->series.used > 0 && seconds > 0) draw_times(report, out, seconds);
+    if (r->series.used > 0 && seconds > 0) draw_rate(r, out, seconds);
     framed_output_text(out, "</svg>\n");
 }

@@ -52,7 +52,7 @@ enum framed_status framed_output_flush(struct cli_output *out);
 
 void framed_output_bytes(struct cli_output *out, const void *at, size_t n);
 void framed_output_text(struct cli_output *out, const char *text);
-/* As printf, at most 600 bytes; more is cut. */
+/* As printf; cut behind 599 bytes. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
 #endif

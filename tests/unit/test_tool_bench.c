@@ -498,6 +498,34 @@ static void what_is_left_of_a_second_is_drawn_when_it_is_enough(void **state)
     }
 }
 
+/* A stall at the end is in the picture, though its slot is too short to tell a rate. */
+static void the_worst_time_is_drawn_wherever_it_was(void **state)
+{
+    (void)state;
+    double x, y, least = 1000;
+    begin();
+    framed_histogram_add(&result.response, 20000000);
+    framed_series_add(&result.series, 2000000001, 20000000);
+    result.end_ns += 10000000;
+    const char *at = behind(behind(text_of(framed_bench_plot), "as it went"), "<path class=\"c\" d=\"");
+    while (point(&at, &x, &y))
+        if (y < least) least = y;
+    assert_true(near(least, 110 + 265, 0.1)); /* at the top: 20 ms */
+}
+
+static void a_rate_falls_to_nothing_when_nothing_comes(void **state)
+{
+    (void)state;
+    double x = 0, y = 0;
+    int points = 0;
+    begin();
+    result.end_ns += UINT64_C(4000000000); /* nothing in the last four of six seconds */
+    const char *at = behind(behind(text_of(framed_bench_plot), "replies a second"), "<path class=\"a\" d=\"");
+    while (point(&at, &x, &y)) points++;
+    assert_int_equal(points, 5); /* one reply came at two seconds sharp */
+    assert_true(near(x, 680, 0.1) && near(y, 110 + 2 * 265 + 190, 0.1));
+}
+
 static void a_drawing_escapes_what_it_is_told(void **state)
 {
     (void)state;
@@ -508,7 +536,8 @@ static void a_drawing_escapes_what_it_is_told(void **state)
     report.interrupted = true;
     memset(&result, 0, sizeof result);
     (void)text_of(framed_bench_plot);
-    says("INTERRUPTED</title>");
+    says("<title>INTERRUPTED: framed bench ");
+    assert_null(strstr(said, "time by percentile"));
     says("ok 0, failed 0, 0/s, p50 -, max 0 us<");
     assert_null(strstr(said, "as it went"));
     assert_string_equal(said + said_len - 7, "</svg>\n");
@@ -537,6 +566,8 @@ int main(void)
         cmocka_unit_test(a_drawing_shows_the_figures),
         cmocka_unit_test(a_drawing_stays_in_its_frame),
         cmocka_unit_test(what_is_left_of_a_second_is_drawn_when_it_is_enough),
+        cmocka_unit_test(the_worst_time_is_drawn_wherever_it_was),
+        cmocka_unit_test(a_rate_falls_to_nothing_when_nothing_comes),
         cmocka_unit_test(a_drawing_escapes_what_it_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
