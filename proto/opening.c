@@ -200,7 +200,7 @@ void framed_fault_say(const struct framed_fault *fault, char *to, size_t room)
     say(&t, faults[fault->what].words);
     say_found(&t, fault);
     say_allowed(&t, fault);
-    *t.at = '\0';
+    to[t.at - to] = '\0';
 }
 
 /* ---- parameters: the table of §7.4 ---- */
