@@ -79,8 +79,9 @@ ifeq ($(TARGET),windows)
 include tests/win/tests.mk
 endif
 TESTS   := $(patsubst %.c,$(BUILD)/tests/%$(EXE),$(notdir $(UNIT) $(SIM) $(WORLD)))
+NOISE_TESTS := $(filter %/test_noise$(EXE) %/test_noise_answers$(EXE),$(TESTS))
 ifneq ($(SODIUM),1)
-TESTS   := $(filter-out %/test_noise$(EXE),$(TESTS))
+TESTS   := $(filter-out $(NOISE_TESTS),$(TESTS))
 endif
 SLOW    := $(BUILD)/tests/words
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH))
@@ -186,10 +187,10 @@ $(BUILD)/tests/test_%$(EXE): $(BUILD)/obj/tests/unit/test_%.o $(call obj,$(SUPPO
 
 # It plays peers that do what ours does not, and sees what is wiped.
 MEDDLED := crypto_scalarmult crypto_scalarmult_base crypto_auth_hmacsha256_init sodium_memcmp sodium_memzero sodium_init
-$(BUILD)/tests/test_noise$(EXE): $(call obj,tests/unit/test_noise.c tests/noise/cases.c proto/noise.c)
+$(NOISE_TESTS): $(BUILD)/tests/%$(EXE): $(BUILD)/obj/tests/unit/%.o $(call obj,tests/noise/meddle.c tests/noise/cases.c proto/noise.c)
 	@mkdir -p $(@D)
 	$(call SAY,LD )$(LINK) $(addprefix -Wl$(comma)--wrap=,$(MEDDLED)) -o $@ $^ $(CMOCKA) -lsodium $(LIBS)
-$(BUILD)/obj/tests/unit/test_noise.o: CPPFLAGS += -Itests/noise
+$(NOISE_TESTS:$(BUILD)/tests/%$(EXE)=$(BUILD)/obj/tests/unit/%.o): CPPFLAGS += -Itests/noise
 
 # Counts what is copied.
 $(BUILD)/tests/test_net_copies: private WRAP := -Wl,--wrap=memcpy,--wrap=memmove

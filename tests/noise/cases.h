@@ -52,4 +52,15 @@ size_t noise_handshake_messages(enum noise_pattern pattern);
  */
 bool noise_cases_load(struct noise_cases *cases, const char *path);
 
+/* What a pattern asks for (§7.5, §9.4). */
+static inline bool noise_has_psk(enum noise_pattern pattern)
+{
+    return pattern != NOISE_XX;
+}
+
+static inline bool noise_has_static(enum noise_pattern pattern)
+{
+    return pattern != NOISE_NNPSK0;
+}
+
 #endif
