@@ -28,6 +28,11 @@ static inline void be64_put(uint8_t at[8], uint64_t value)
     be32_put(at + 4, (uint32_t)value);
 }
 
+static inline void le64_put(uint8_t at[8], uint64_t value)
+{
+    for (unsigned i = 0; i < 8; i++) at[i] = (uint8_t)(value >> 8 * i);
+}
+
 static inline uint32_t le32_get(const uint8_t at[4])
 {
     return (uint32_t)at[3] << 24 | (uint32_t)at[2] << 16 | (uint32_t)at[1] << 8 | (uint32_t)at[0];

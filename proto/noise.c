@@ -6,6 +6,7 @@
  * key of our own, and for a product of zero.
  */
 #include "noise.h"
+#include "be.h"
 #include <sodium.h>
 #include <string.h>
 
@@ -47,7 +48,7 @@ static const uint8_t *tokens_of(const struct framed_noise *hs)
 static void nonce_of(uint8_t nonce[crypto_aead_chacha20poly1305_ietf_NPUBBYTES], uint64_t n)
 {
     memset(nonce, 0, 4);
-    for (unsigned i = 0; i < 8; i++) nonce[4 + i] = (uint8_t)(n >> 8 * i);
+    le64_put(nonce + 4, n);
 }
 
 /* ENCRYPT: in place, with room for the tag behind. */

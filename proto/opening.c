@@ -16,6 +16,8 @@
 
 enum { WANT_PREFACE, WANT_LENGTH, WANT_HELLO, OPEN, FAILED };
 
+#define HEAD (FRAMED_PREFACE_SIZE + FRAMED_LENGTH_SIZE) /* what goes before the parameters */
+
 enum { MAGIC = 0xf7, VERSION = 1, FIRST_IGNORED_KEY = 128 };
 
 enum { MAX_FRAME = 1, MAX_CALLS = 2, WINDOW = 3, KEY_ID = 4, MAX_MESSAGE = 5, LAST_KEY = 5 };
@@ -344,9 +346,9 @@ enum framed_status framed_hello_encode(uint8_t to[FRAMED_HELLO_MOST], size_t *n,
 
 static uint32_t number_at(const uint8_t *at, size_t size)
 {
-    uint32_t n = 0;
-    for (size_t i = 0; i < size; i++) n = n << 8 | at[i];
-    return n;
+    uint8_t word[4] = {0};
+    memcpy(word + 4 - size, at, size);
+    return be32_get(word);
 }
 
 static struct framed_fault cut_fault(unsigned key, size_t at, size_t wanted, size_t left)
@@ -398,14 +400,14 @@ enum framed_status framed_hello_decode(struct framed_bytes all, enum framed_side
     struct framed_hello h = {0};
     for (unsigned key = 1; key <= LAST_KEY; key++)
         if (key != KEY_ID && belongs(key, from, mode)) *number_of(&h, key) = parameters[key].absent;
-    bool seen_id = false;
     if (all.len > FRAMED_HELLO_MOST) {
         *fault = (struct framed_fault){.what = FRAMED_FAULT_LENGTH, .found = (uint32_t)all.len, .most = FRAMED_HELLO_MOST};
         return FRAMED_TOO_LARGE;
     }
-    for (size_t at = 0, last = 0, first = 1; at < all.len; first = 0) {
+    int last = -1;
+    for (size_t at = 0; at < all.len;) {
         uint8_t key = all.at[at];
-        if (first == 0 && key <= last) {
+        if (key <= last) {
             *fault = (struct framed_fault){.what = FRAMED_FAULT_ORDER,
                                            .at = (uint8_t)at,
                                            .key = key,
@@ -415,10 +417,9 @@ enum framed_status framed_hello_decode(struct framed_bytes all, enum framed_side
             return FRAMED_MALFORMED;
         }
         if (!take_parameter(all, &at, from, mode, &h, fault)) return FRAMED_MALFORMED;
-        if (key == KEY_ID) seen_id = true;
         last = key;
     }
-    if (belongs(KEY_ID, from, mode) && !seen_id) {
+    if (belongs(KEY_ID, from, mode) && h.key_id.at == NULL) {
         *fault = (struct framed_fault){.what = FRAMED_FAULT_MISSING, .at = (uint8_t)all.len, .key = KEY_ID};
         return FRAMED_MALFORMED;
     }
@@ -439,23 +440,21 @@ static void put_preface(uint8_t to[FRAMED_PREFACE_SIZE], enum framed_side from, 
 enum framed_status framed_opening_encode(uint8_t to[FRAMED_OPENING_MOST], size_t *n, enum framed_side from, uint8_t mode,
                                          const struct framed_hello *hello, struct framed_fault *fault)
 {
-    uint8_t parameters_of[FRAMED_HELLO_MOST];
     size_t len = 0, trailer = trailer_of(mode);
     if (!framed_mode_exists(mode)) {
         *fault = (struct framed_fault){.what = FRAMED_FAULT_MODE, .at = 3, .found = mode};
         return FRAMED_USAGE;
     }
     if (protection_of(mode) == FRAMED_BLAKE2B) return FRAMED_UNSUPPORTED;
-    enum framed_status st = framed_hello_encode(parameters_of, &len, from, mode, hello, fault);
+    enum framed_status st = framed_hello_encode(to + HEAD, &len, from, mode, hello, fault);
     if (st != FRAMED_OK) return st;
     put_preface(to, from, mode);
     *n = FRAMED_PREFACE_SIZE;
     if (!has_hello(from, mode)) return FRAMED_OK;
-    be32_put(to + 4, (uint32_t)(len + trailer));
-    memcpy(to + 8, parameters_of, len);
-    *n = 8 + len + trailer;
+    be32_put(to + FRAMED_PREFACE_SIZE, (uint32_t)(len + trailer));
+    *n = HEAD + len + trailer;
     if (trailer == 0) return FRAMED_OK;
-    return framed_sum_add(to + 8, len, &(struct framed_sum_place){.from = from, .counter = 0, .preface = to});
+    return framed_sum_add(to + HEAD, len, &(struct framed_sum_place){.from = from, .counter = 0, .preface = to});
 }
 
 static bool needs_blake2b(const struct framed_accept *accepts)
@@ -492,10 +491,11 @@ static enum framed_status fail(struct framed_opening *o, enum framed_status st, 
 static bool collect(struct framed_opening *o, struct framed_bytes *in, size_t n)
 {
     size_t more = n - o->have < in->len ? n - o->have : in->len;
-    if (more > 0) memcpy(o->u.bytes + o->have, in->at, more);
-    in->at += more;
-    in->len -= more;
-    o->have = (uint8_t)(o->have + more);
+    if (more > 0) { /* else `at` may be NULL */
+        memcpy(o->u.bytes + o->have, in->at, more);
+        *in = framed_bytes_of(in->at + more, in->len - more);
+        o->have = (uint8_t)(o->have + more);
+    }
     return o->have == n;
 }
 
@@ -508,8 +508,8 @@ static enum framed_status go_on(struct framed_opening *o, uint8_t state)
 
 static enum framed_status judge_preface(struct framed_opening *o)
 {
-    uint8_t b[4], mine = letters[o->from];
-    memcpy(b, o->u.bytes, sizeof b);
+    const uint8_t *b = o->u.bytes;
+    uint8_t theirs = letters[o->from];
     struct framed_fault fault = {.found = be32_get(b), .accepts = o->accepts};
     if (b[0] < 0x80) {
         fault.what = FRAMED_FAULT_NO_PREFACE;
@@ -519,8 +519,9 @@ static enum framed_status judge_preface(struct framed_opening *o)
         fault.what = FRAMED_FAULT_WORD;
         return fail(o, FRAMED_TOO_LARGE, fault); /* as on a plain connection: it is no length (§2.2) */
     }
-    if (b[1] != mine)
-        fault = (struct framed_fault){.what = FRAMED_FAULT_REFLECTED, .at = 1, .found = b[1], .least = mine, .most = mine};
+    if (b[1] != theirs)
+        fault =
+            (struct framed_fault){.what = FRAMED_FAULT_REFLECTED, .at = 1, .found = b[1], .least = theirs, .most = theirs};
     else if (b[2] != VERSION)
         fault =
             (struct framed_fault){.what = FRAMED_FAULT_VERSION, .at = 2, .found = b[2], .least = VERSION, .most = VERSION};
@@ -560,11 +561,11 @@ static enum framed_status judge_hello(struct framed_opening *o)
     if (trailer_of(o->mode) > 0 && framed_sum_check(&whole, &place) != FRAMED_OK)
         return fail(o, FRAMED_MALFORMED,
                     (struct framed_fault){.what = FRAMED_FAULT_SUM,
-                                          .at = (uint8_t)(8 + params.len),
+                                          .at = (uint8_t)(HEAD + params.len),
                                           .found = be32_get(params.at + params.len)});
     enum framed_status st = framed_hello_decode(params, o->from, o->mode, &hello, &fault);
     if (st == FRAMED_OK) return go_on(o, OPEN);
-    fault.at = (uint8_t)(fault.at + 8);
+    fault.at = (uint8_t)(fault.at + HEAD);
     return fail(o, st, fault);
 }
 
@@ -592,7 +593,7 @@ enum framed_status framed_opening_end(struct framed_opening *o)
     if (o->state == FAILED) return (enum framed_status)o->failed;
     bool nothing_came = o->state == WANT_PREFACE && o->have == 0 && o->from == FRAMED_CONNECTOR;
     if (o->state == OPEN || nothing_came) return FRAMED_CLOSED;
-    size_t at = (o->state == WANT_PREFACE ? 0u : o->state == WANT_LENGTH ? 4u : 8u) + o->have;
+    size_t at = (o->state == WANT_PREFACE ? 0u : o->state == WANT_LENGTH ? FRAMED_PREFACE_SIZE : HEAD) + o->have;
     return fail(o, FRAMED_TRUNCATED, (struct framed_fault){.what = FRAMED_FAULT_END, .at = (uint8_t)at});
 }
 

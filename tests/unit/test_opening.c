@@ -77,6 +77,7 @@ static void run_split(void *ctx, const struct split *split)
     begin(&o, c);
     for (size_t i = 0; i < split->n && st == FRAMED_MORE; from = split->ends[i++]) {
         size_t n = split->ends[i] - from;
+        assert_int_equal(framed_opening_next(&o, &(struct framed_bytes){0}), FRAMED_MORE); /* of nothing comes nothing */
         uint8_t *piece = guard_copy(d->guard, c->input + from, n);
         struct framed_bytes in = framed_bytes_of(piece, n);
         st = framed_opening_next(&o, &in);
