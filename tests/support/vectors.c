@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-enum { MAX_FIELDS = 8, MAX_BYTES = 64 << 20 };
+enum { FIELDS = 4, MAX_BYTES = 64 << 20 };
 
 struct lines {
     FILE *file;
@@ -20,10 +20,8 @@ struct lines {
     const char *fence; /* NULL: every line counts */
     bool inside;       /* between the fences */
     char *line;
-    size_t cap;
     unsigned number;
-    char *fields[MAX_FIELDS];
-    size_t field_count;
+    char *fields[FIELDS];
 };
 
 _Noreturn static void bad_line(const struct lines *in, const char *why)
@@ -38,11 +36,12 @@ static void lines_open(struct lines *in, const char *path)
     if (in->file == NULL) fail_msg("%s cannot be opened (tests run from the root of the repository)", path);
 }
 
-static void lines_close(struct lines *in)
+static void lines_close(struct lines *in, size_t cases)
 {
     if (ferror(in->file)) bad_line(in, "read error");
     fclose(in->file);
     free(in->line);
+    if (cases == 0) fail_msg("%s has no case", in->path);
 }
 
 static void *grow(void *at, size_t n, size_t size)
@@ -91,15 +90,16 @@ static bool lines_next(struct lines *in)
     do {
         if (!get_line(in)) return false;
     } while (!counts(in));
-    in->field_count = 0;
+    size_t n = 0;
     char *rest = in->line;
     while (rest != NULL) {
         char *bar = strchr(rest, '|');
         if (bar != NULL) *bar++ = '\0';
-        if (in->field_count == MAX_FIELDS) bad_line(in, "too many fields");
-        in->fields[in->field_count++] = trim(rest);
+        if (n == FIELDS) bad_line(in, "too many fields");
+        in->fields[n++] = trim(rest);
         rest = bar;
     }
+    if (n != FIELDS) bad_line(in, "a case has four fields");
     return true;
 }
 
@@ -144,15 +144,15 @@ static void add_bytes(const struct lines *in, struct bytes *out, const char *tok
     for (size_t i = once; i < times * once; i++) add_byte(out, out->at[from + i - once]);
 }
 
-static void parse_input(const struct lines *in, struct vector *v, char *text)
+static void parse_input(const struct lines *in, uint8_t **input, size_t *len, char *text)
 {
     struct bytes out = {0};
     for (char *token = strtok(text, " \t"); token != NULL; token = strtok(NULL, " \t")) add_bytes(in, &out, token);
-    v->input = grow(out.at, out.len, 1); /* never NULL: pieces of it are pointed at */
-    v->input_len = out.len;
+    *input = grow(out.at, out.len, 1); /* never NULL: pieces of it are pointed at */
+    *len = out.len;
 }
 
-static bool parse_end(struct vector *v, const char *token)
+static bool parse_end(enum framed_status *end, const char *token)
 {
     static const struct {
         const char *word;
@@ -160,7 +160,7 @@ static bool parse_end(struct vector *v, const char *token)
     } ends[] = {{"closed", FRAMED_CLOSED}, {"truncated", FRAMED_TRUNCATED}, {"too-large", FRAMED_TOO_LARGE}};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
         if (strcmp(ends[i].word, token) != 0) continue;
-        v->ends = ends[i].ends;
+        *end = ends[i].ends;
         return true;
     }
     return false;
@@ -171,7 +171,7 @@ static void parse_expected(const struct lines *in, struct vector *v, char *text)
     bool ended = false;
     for (char *token = strtok(text, " \t"); token != NULL; token = strtok(NULL, " \t")) {
         if (ended) bad_line(in, "something follows the last word");
-        ended = parse_end(v, token);
+        ended = parse_end(&v->ends, token);
         if (ended) continue;
         struct bytes out = {0};
         add_bytes(in, &out, token);
@@ -187,16 +187,14 @@ void vectors_load(struct vectors *vectors, const char *path)
     lines_open(&in, path);
     *vectors = (struct vectors){0};
     while (lines_next(&in)) {
-        if (in.field_count != 4) bad_line(&in, "a case has four fields");
         struct vector v = {.max_frame = number_of(&in, in.fields[1])};
         snprintf(v.name, sizeof v.name, "%s", in.fields[0]);
-        parse_input(&in, &v, in.fields[2]);
+        parse_input(&in, &v.input, &v.input_len, in.fields[2]);
         parse_expected(&in, &v, in.fields[3]);
         vectors->at = grow(vectors->at, vectors->n, sizeof *vectors->at);
         vectors->at[vectors->n++] = v;
     }
-    lines_close(&in);
-    if (vectors->n == 0) fail_msg("%s has no case", path);
+    lines_close(&in, vectors->n);
 }
 
 void vectors_free(struct vectors *vectors)
@@ -216,7 +214,6 @@ void word_cases_load(struct word_cases *cases, const char *path)
     lines_open(&in, path);
     *cases = (struct word_cases){0};
     while (lines_next(&in)) {
-        if (in.field_count != 4) bad_line(&in, "a word has four fields");
         struct word_case c = {.max_frame = number_of(&in, in.fields[1])};
         struct bytes word = {0};
         add_bytes(&in, &word, in.fields[0]);
@@ -232,8 +229,7 @@ void word_cases_load(struct word_cases *cases, const char *path)
         cases->at = grow(cases->at, cases->n, sizeof *cases->at);
         cases->at[cases->n++] = c;
     }
-    lines_close(&in);
-    if (cases->n == 0) fail_msg("%s has no case", path);
+    lines_close(&in, cases->n);
 }
 
 void word_cases_free(struct word_cases *cases)
@@ -325,9 +321,7 @@ static void parse_opening(const struct lines *in, struct opening_case *c, char *
         parse_fault(in, c, rest);
         return;
     } else {
-        struct vector v = {0};
-        if (!parse_end(&v, text)) bad_line(in, "what is expected is not understood");
-        c->ends = v.ends;
+        if (!parse_end(&c->ends, text)) bad_line(in, "what is expected is not understood");
         parse_fault(in, c, rest);
         return;
     }
@@ -341,20 +335,15 @@ void opening_cases_load(struct opening_cases *cases, const char *path, const cha
     in.fence = fence;
     *cases = (struct opening_cases){0};
     while (lines_next(&in)) {
-        if (in.field_count != 4) bad_line(&in, "a case has four fields");
         struct opening_case c = {.ends = FRAMED_OK};
-        struct vector v = {0};
         snprintf(c.name, sizeof c.name, "%s", in.fields[0]);
         parse_who(&in, &c, in.fields[1]);
-        parse_input(&in, &v, in.fields[2]);
-        c.input = v.input;
-        c.input_len = v.input_len;
+        parse_input(&in, &c.input, &c.input_len, in.fields[2]);
         parse_opening(&in, &c, in.fields[3]);
         cases->at = grow(cases->at, cases->n, sizeof *cases->at);
         cases->at[cases->n++] = c;
     }
-    lines_close(&in);
-    if (cases->n == 0) fail_msg("%s has no case", path);
+    lines_close(&in, cases->n);
 }
 
 void opening_cases_free(struct opening_cases *cases)

@@ -150,6 +150,7 @@ static void every_word_of_the_vectors_is_judged_as_they_say(void **state)
             hint_is(framed_length_hint(number_of(c->word)), c);
         }
     }
+    print_message("vectors: %zu streams, %zu words\n", vectors.n, cases.n);
     guard_fini(&guard);
     word_cases_free(&cases);
 }
