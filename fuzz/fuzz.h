@@ -38,6 +38,12 @@ void fuzz_must(bool holds, const char *property);
 
 /* ---- reading the input ---- */
 
+/* The modes of an opening that are built, in the order in which the inputs of harness `opening` choose among them. */
+#define FUZZ_MODES                                                                                                          \
+    {                                                                                                                       \
+        0x00, 0x01, 0x10, 0x11, 0x80, 0x81, 0x90, 0x91, 0xa0, 0xa1                                                          \
+    }
+
 /* Takes it off the front of *in; zero when *in is used up. */
 uint8_t fuzz_byte(struct framed_bytes *in);
 uint32_t fuzz_word(struct framed_bytes *in); /* four bytes, big-endian */

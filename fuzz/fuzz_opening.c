@@ -18,7 +18,7 @@ enum setup {
     SETUP_WRITE = 4      /* the stream is not read: its bytes are what a HELLO says */
 };
 
-static const uint8_t modes[] = {0x00, 0x01, 0x10, 0x11, 0x80, 0x81, 0x90, 0x91, 0xa0, 0xa1};
+static const uint8_t modes[] = FUZZ_MODES;
 enum { MODES = sizeof modes };
 
 struct reading {
@@ -26,21 +26,27 @@ struct reading {
     uint16_t chosen; /* a bit for each of `modes`; of the connector the lowest */
 };
 
+/* Which of `modes` that is; the last if none is chosen. */
+static size_t lowest_of(uint16_t chosen)
+{
+    size_t i = 0;
+    while (i + 1 < MODES && (chosen >> i & 1) == 0) i++;
+    return i;
+}
+
 static void begin(struct framed_opening *o, const struct reading *how)
 {
     struct framed_accept accepts = {.plain = how->plain};
     enum framed_status st = FRAMED_OK;
     memset(o, 0xcc, sizeof *o);
-    for (size_t i = 0; i < MODES && st == FRAMED_OK; i++) {
-        if ((how->chosen >> i & 1) == 0) continue;
-        if (how->connector) {
-            fuzz_must(framed_opening_connect(o, modes[i]) == FRAMED_OK, "a mode that exists can be asked for");
-            return;
-        }
-        st = framed_accept_add(&accepts, modes[i]);
+    if (how->connector) {
+        fuzz_must(framed_opening_connect(o, modes[lowest_of(how->chosen)]) == FRAMED_OK,
+                  "a mode that exists can be asked for");
+        return;
     }
-    if (how->connector) fuzz_must(framed_opening_connect(o, modes[0]) == FRAMED_OK, "a mode that exists can be asked for");
-    if (!how->connector) st = framed_opening_accept(o, &accepts);
+    for (size_t i = 0; i < MODES && st == FRAMED_OK; i++)
+        if (how->chosen >> i & 1) st = framed_accept_add(&accepts, modes[i]);
+    if (st == FRAMED_OK) st = framed_opening_accept(o, &accepts);
     fuzz_must(st == FRAMED_OK, "what exists and is built can be accepted");
 }
 
@@ -152,8 +158,7 @@ static void write_any(const struct reading *how, struct framed_bytes in, struct 
         .max_frame = fuzz_word(&in), .max_calls = fuzz_word(&in), .window = fuzz_word(&in), .max_message = fuzz_word(&in)};
     struct framed_fault fault = {0};
     uint8_t to[FRAMED_OPENING_MOST];
-    size_t n = 0, i = 0;
-    while (i + 1 < MODES && (how->chosen >> i & 1) == 0) i++;
+    size_t n = 0, i = lowest_of(how->chosen);
     enum framed_side from = how->connector ? FRAMED_ACCEPTOR : FRAMED_CONNECTOR;
     hello.key_id = in;
     enum framed_status st = framed_opening_encode(to, &n, from, modes[i], &hello, &fault);

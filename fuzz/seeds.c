@@ -143,7 +143,7 @@ static void words(seed_fn *seed, void *ctx)
 /* Each case in pieces as the program says, for who accepts what the case does; then HELLOs that are written. */
 static void openings(seed_fn *seed, void *ctx)
 {
-    static const uint8_t modes[] = {0x00, 0x01, 0x10, 0x11, 0x80, 0x81, 0x90, 0x91, 0xa0, 0xa1};
+    static const uint8_t modes[] = FUZZ_MODES;
     static const char *const written[] = {
         "04 0002 00 00010000 00000000 00004000 00010000", "05 0008 0101 00000000 0000000a 00000000 7fffffff",
         "04 0020 0102 00000000 00000000 00004000 00000000 616c696365", "04 0001 00 00003fff 00000000 00000000 00000000"};
@@ -160,6 +160,7 @@ static void openings(seed_fn *seed, void *ctx)
         input[3] = 2;
         input[4] = 3;
         input[5] = 6;
+        fuzz_must(c->input_len <= sizeof input - 6, "a case is no longer than a seed");
         memcpy(input + 6, c->input, c->input_len);
         seed(ctx, c->name, input, 6 + c->input_len);
     }
