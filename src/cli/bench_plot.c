@@ -2,7 +2,7 @@
  * Owns: the report of a load as a picture in a file: an SVG that needs nothing else, neither script nor font, light or dark as its
  * reader has it. Three panels: times by percentile, times as they went, replies as they came.
  * Must not know: how the load was made; where it is written.
- * Invariants: what comes from outside is escaped; a curve of percentiles ends where fewer than ten values lie beyond it; what a
+ * Invariants: of what comes from outside only plain ASCII that is no markup is shown, else a question mark; a curve of percentiles ends where fewer than ten values lie beyond it; what a
  * colour tells the dashes tell too.
  */
 #include "bench_report.h"
@@ -281,7 +281,7 @@ static void draw_rate(const struct load_result *r, struct cli_output *out, doubl
 
 /* ---- the file ---- */
 
-static void put_escaped(struct cli_output *out, const char *text, size_t most)
+static void put_plain(struct cli_output *out, const char *text, size_t most)
 {
     for (; *text != '\0' && most > 0; text++, most--) {
         bool plain = *text >= ' ' && *text <= '~' && *text != '<' && *text != '>' && *text != '&';
@@ -293,10 +293,10 @@ static void put_title(const struct bench_report *b, struct cli_output *out, size
 {
     const struct load_plan *p = b->plan;
     framed_output_text(out, b->interrupted ? "INTERRUPTED: framed bench " : "framed bench ");
-    put_escaped(out, b->address, address_most);
+    put_plain(out, b->address, address_most);
     framed_output_print(out, ", %" PRIu32 " connection%s, ", p->conns, p->conns == 1 ? "" : "s");
     if (p->rate == 0 && p->pipeline > 1) framed_output_print(out, "%" PRIu32 " in flight each, ", p->pipeline);
-    put_escaped(out, b->sizes, SIZE_MAX);
+    put_plain(out, b->sizes, SIZE_MAX);
     if (p->rate > 0)
         framed_output_print(out, ", open loop %" PRIu64 "/s", p->rate);
     else
@@ -325,7 +325,9 @@ void framed_bench_plot(const struct bench_report *report, struct cli_output *out
         framed_time_text(r->response.most, most, sizeof most),
         framed_bench_is_limit(report) ? "; the generator, not the server, may be the limit" : "");
     if (r->response.count >= BEYOND || report->baseline.path != NULL) draw_percentiles(report, out);
-    if (r->series.used > 0 && seconds > 0) draw_times(report, out, seconds);
-    if (r->series.used > 0 && seconds > 0) draw_rate(r, out, seconds);
+    if (r->series.used > 0 && seconds > 0) {
+        draw_times(report, out, seconds);
+        draw_rate(r, out, seconds);
+    }
     framed_output_text(out, "</svg>\n");
 }

@@ -149,18 +149,20 @@ static void wait_for_end(struct bench *b)
     if (watched) draw("");
 }
 
-/* Connects, and begins if anybody could be reached. */
-static void run(struct bench *b, bool *reached)
+/* Connects, and begins if anybody could be reached and there is where to write. */
+static enum cli_exit run(struct bench *b, bool *reached)
 {
     while (!framed_load_is_ready(b->load)) framed_host_bell_wait(b->bell, LOOK_MS);
     *reached = framed_load_opened(b->load) > 0;
-    if (*reached)
+    enum cli_exit code = *reached ? framed_bench_open_files(&b->told) : CLI_SUCCESS;
+    if (*reached && code == CLI_SUCCESS)
         framed_load_go(b->load);
     else
         framed_load_stop(b->load);
     wait_for_end(b);
     framed_host_off_stop();
     framed_load_finish(b->load, &b->result);
+    return code;
 }
 
 static enum cli_exit start(struct bench *b)
@@ -282,6 +284,14 @@ static int sum_up(struct bench *b)
     return (int)worse(worse(written, worse(hdr, plot)), worse(crossed, code_of_failures(&b->result)));
 }
 
+/* After a run: what became of it. */
+static int tell(struct bench *b, bool reached)
+{
+    if (reached) return sum_up(b);
+    if (framed_host_stopped() != 0) return 128 + framed_host_stopped();
+    return (int)cannot_connect(b, b->result.status != FRAMED_OK ? b->result.status : b->result.connect_status);
+}
+
 static enum cli_exit prepare(struct bench *b, const struct cli_options *options)
 {
     enum cli_exit code = framed_bench_read_options(&b->told, options);
@@ -296,15 +306,8 @@ int framed_command_bench(const struct cli_options *options)
     static struct bench b; /* large */
     bool reached = false;
     int code = (int)prepare(&b, options);
-    if (code == CLI_SUCCESS) {
-        run(&b, &reached);
-        if (reached)
-            code = sum_up(&b);
-        else if (framed_host_stopped() != 0)
-            code = 128 + framed_host_stopped();
-        else
-            code = (int)cannot_connect(&b, b.result.status != FRAMED_OK ? b.result.status : b.result.connect_status);
-    }
+    if (code == CLI_SUCCESS) code = (int)run(&b, &reached);
+    if (code == CLI_SUCCESS) code = tell(&b, reached);
     stop_self(&b);
     framed_host_bell_free(b.bell, framed_os_allocator());
     framed_buf_fini(&b.told.body, framed_os_allocator());

@@ -26,7 +26,10 @@ static inline bool bench_given(const struct bench_told *b, enum cli_option_id id
     return b->options->value[id].given;
 }
 
-/* Reads the options and the files they name, and opens what is to be written. What is wrong has been said. */
+/* Reads the options and the files they name. What is wrong has been said. */
 enum cli_exit framed_bench_read_options(struct bench_told *b, const struct cli_options *options);
+
+/* Opens what is to be written, and empties it: only once there will be something. What is wrong has been said. */
+enum cli_exit framed_bench_open_files(struct bench_told *b);
 
 #endif

@@ -194,7 +194,11 @@ enum cli_exit framed_bench_read_options(struct bench_told *b, const struct cli_o
     if (code == CLI_SUCCESS) code = read_limits(b);
     if (code == CLI_SUCCESS) code = set_sizes(b);
     if (code == CLI_SUCCESS) code = read_baseline(b);
-    if (code == CLI_SUCCESS) code = create(b, OPT_HDR, &b->hdr);
-    if (code == CLI_SUCCESS) code = create(b, OPT_PLOT, &b->plot);
     return code;
+}
+
+enum cli_exit framed_bench_open_files(struct bench_told *b)
+{
+    enum cli_exit code = create(b, OPT_HDR, &b->hdr);
+    return code == CLI_SUCCESS ? create(b, OPT_PLOT, &b->plot) : code;
 }

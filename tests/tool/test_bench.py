@@ -587,6 +587,16 @@ class Usage(Case):
                 self.assert_code(done, 2, *words)
                 self.assertEqual(done.stdout, b"")
 
+    def test_what_an_earlier_run_wrote_stays_when_nobody_is_there(self):
+        keep, address = closed_port()
+        with keep, tempfile.NamedTemporaryFile() as file:
+            file.write(b"precious")
+            file.flush()
+            for option in ("--hdr", "--plot"):
+                self.assert_code(self.run_tool("bench", address, option, file.name), 3, "refused")
+                with open(file.name, "rb") as again:
+                    self.assertEqual(again.read(), b"precious")
+
     def test_files_that_cannot_be_had(self):
         for option in ("--hdr", "--plot"):
             self.assert_code(self.bench(echo, option, "/nonexistent/x"), 6, "/nonexistent/x")

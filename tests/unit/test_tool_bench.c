@@ -526,7 +526,7 @@ static void a_rate_falls_to_nothing_when_nothing_comes(void **state)
     assert_true(near(x, 680, 0.1) && near(y, 110 + 2 * 265 + 190, 0.1));
 }
 
-static void a_drawing_escapes_what_it_is_told(void **state)
+static void a_drawing_shows_no_markup_of_others(void **state)
 {
     (void)state;
     begin();
@@ -568,7 +568,7 @@ int main(void)
         cmocka_unit_test(what_is_left_of_a_second_is_drawn_when_it_is_enough),
         cmocka_unit_test(the_worst_time_is_drawn_wherever_it_was),
         cmocka_unit_test(a_rate_falls_to_nothing_when_nothing_comes),
-        cmocka_unit_test(a_drawing_escapes_what_it_is_told),
+        cmocka_unit_test(a_drawing_shows_no_markup_of_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
