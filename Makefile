@@ -55,7 +55,7 @@ SODIUM := $(shell t=$$(mktemp) && echo 'int main(void) { char new_enough[SODIUM_
     $(CC) $(CPPFLAGS) $(filter -m%,$(CFLAGS)) $(filter -L%,$(LDFLAGS)) -include sodium.h -x c - -o $$t -lsodium 2>/dev/null && echo 1 || echo 0; rm -f $$t)
 endif
 
-# Without noise.c, as nothing calls it yet: so the library needs no libsodium. Its test alone has it, where there is one.
+# Without noise.c, as nothing calls it yet: so the library needs no libsodium. Its tests alone have it, where there is one.
 PROTO := $(filter-out proto/noise.c,$(wildcard proto/*.c))
 SRC   := $(wildcard src/*.c)
 OS    := $(wildcard src/os/os_$(SYSTEM)*.c)
@@ -86,7 +86,7 @@ endif
 SLOW    := $(BUILD)/tests/words
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH))
 
-.PHONY: all test test-32 test-big-endian test-musl sim windows test-windows demo check check-long layers bench scale install uninstall clean format help test-deps tests fuzz recall conform conform-table cover lint
+.PHONY: all test test-32 test-big-endian test-musl sim windows test-windows demo check check-long layers bench benches scale install uninstall clean format help test-deps tests fuzz recall conform conform-table cover lint
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -185,7 +185,7 @@ $(BUILD)/tests/test_%$(EXE): $(BUILD)/obj/tests/unit/test_%.o $(call obj,$(SUPPO
 	@mkdir -p $(@D)
 	$(call SAY,LD )$(LINK) $(WRAP) -o $@ $^ $(CMOCKA) $(LIBS)
 
-# It plays peers that do what ours does not, and sees what is wiped.
+# They play peers that do what ours does not, and see what is wiped.
 MEDDLED := crypto_scalarmult crypto_scalarmult_base crypto_auth_hmacsha256_init sodium_memcmp sodium_memzero sodium_init
 $(NOISE_TESTS): $(BUILD)/tests/%$(EXE): $(BUILD)/obj/tests/unit/%.o $(call obj,tests/noise/meddle.c tests/noise/cases.c proto/noise.c)
 	@mkdir -p $(@D)
@@ -205,7 +205,7 @@ test-deps:
 	@tests/deps.sh libcmocka-dev:cmocka.h python3 mandoc=mandoc
 ifeq ($(SODIUM) $(origin SODIUM),0 file)
 	@tests/deps.sh libsodium-dev:sodium.h 2>/dev/null || \
-	    echo 'libsodium-dev is missing, and not to be installed from here: proto/noise.c goes without its test'
+	    echo 'libsodium-dev is missing, and not to be installed from here: proto/noise.c goes without its tests'
 endif
 
 test: test-deps
@@ -271,14 +271,16 @@ $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(call obj,bench/load.c bench/tally.c b
 	@mkdir -p $(@D)
 	$(call SAY,LD )$(LINK) -o $@ $^
 
-bench: all $(BENCHES)
+benches: all $(BENCHES)
+
+bench: benches
 	@$(BUILD)/bench/bench all $(BUILD)
 
 include bench/compare/compare.mk
 
 # QUICK=1, ROUNDS=N, WRITE=FILE as for compare.
-scale: all $(BENCHES)
-	@BUILD=$(BUILD) $(PYTHON) bench/scale.py $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(WRITE),--write $(WRITE))
+scale: benches
+	@BUILD=$(BUILD) $(PYTHON) -B bench/scale.py $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(WRITE),--write $(WRITE))
 
 # ---- around ----
 

@@ -393,7 +393,7 @@ static int run_once(const struct options *o, const struct workload *w, enum side
     if (w->subject == GENERATOR) return generate_once(o, w, side, figures);
     bool tapped = w->subject == TAP && side == OURS;
     if ((tapped ? start_tap(o, &s, &target) : start_side(o, w->subject, side, &s)) != 0) return -1;
-    struct load_config config = {"127.0.0.1", s.port, w->conns, w->inflight, w->size, 0, 0};
+    struct load_config config = {"127.0.0.1", s.port, w->conns, w->inflight, w->size, 0, false};
     int failed = measure(&s, &config, o->seconds, figures);
     server_stop(&s);
     if (tapped) server_stop(&target);
@@ -582,8 +582,17 @@ static int usage(void)
     return 2;
 }
 
+/* A whole number from 1 to `most`; 0: it is none. */
+static long number_in(const char *text, long most)
+{
+    char *end;
+    long n = strtol(text, &end, 10);
+    return *end == '\0' && n >= 1 && n <= most ? n : 0;
+}
+
 int main(int argc, char **argv)
 {
+    enum { WORKLOADS = sizeof workloads / sizeof *workloads };
     if (argc < 3) return usage();
     struct options o = {.build = argv[2], .rounds = 9, .seconds = RUN_SECONDS};
     long only = 0;
@@ -591,28 +600,32 @@ int main(int argc, char **argv)
     optind = 3;
     while ((option = getopt(argc, argv, "r:t:w:")) != -1) {
         switch (option) {
-        case 'r': o.rounds = (unsigned)strtoul(optarg, NULL, 10); break;
+        case 'r': o.rounds = (unsigned)number_in(optarg, ROUNDS_MOST); break;
         case 't': o.seconds = strtod(optarg, NULL); break;
-        case 'w': only = strtol(optarg, NULL, 10); break;
+        case 'w':
+            only = number_in(optarg, WORKLOADS);
+            if (only == 0) return usage();
+            break;
         default: return usage();
         }
     }
-    if (optind != argc || o.rounds < 1 || o.rounds > ROUNDS_MOST || !(o.seconds > 0 && o.seconds <= 60)) return usage();
+    if (optind != argc || o.rounds == 0 || !(o.seconds > 0 && o.seconds <= 60)) return usage();
     bool all = strcmp(argv[1], "all") == 0;
     bool walk = all || strcmp(argv[1], "walk") == 0;
     bool idle = all || strcmp(argv[1], "idle") == 0;
-    bool known = walk || idle;
+    bool known = (walk || idle) && (all || only == 0);
     int failed = 0;
+    for (size_t i = 0; i < WORKLOADS; i++)
+        if (strcmp(argv[1], subject_names[workloads[i].subject]) == 0 && (only == 0 || (size_t)only == i + 1)) known = true;
+    if (!known) return usage();
 
     catch_signals();
     choose_cores();
     pin_to(load_core);
     for (int i = 0; i < SUBJECTS; i++) {
         if (!all && strcmp(argv[1], subject_names[i]) != 0) continue;
-        known = true;
         if (bench_subject(&o, (enum subject)i, only) != 0) failed = 1;
     }
-    if (!known) return usage();
     if (walk && bench_walk(&o) != 0) failed = 1;
     if (idle && bench_idle(&o) != 0) failed = 1;
     return failed;

@@ -100,7 +100,7 @@ static int parse(int argc, char **argv, struct request *r)
         case 'w': bad |= parse_double(optarg, 86400, &r->warm_seconds); break;
         case 'P': bad |= parse_unsigned(optarg, 0x7fffffff, &pid); break;
         case 'j': r->json = true; break;
-        case 'b': r->config.busy = 1; break;
+        case 'b': r->config.busy = true; break;
         default: return -1;
         }
     }

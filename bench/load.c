@@ -49,7 +49,7 @@ struct load {
     unsigned conns;
     unsigned inflight;
     double rate;
-    int busy;
+    bool busy;
     int epoll;
     int timer;     /* of a run at a rate; else -1 */
     size_t frame;  /* bytes of a frame */

@@ -8,6 +8,7 @@
 #define FRAMED_BENCH_LOAD_H
 
 #include "tally.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,7 +21,7 @@ struct load_config {
     unsigned inflight; /* requests on the way per connection, at least 1 */
     uint32_t size;     /* payload bytes, at most 2^31-1 */
     double rate;       /* messages a second, due at even intervals whatever is answered; 0: as soon as there is place */
-    int busy;          /* it looks for replies again and again instead of sleeping until they come */
+    bool busy;         /* it looks for replies again and again instead of sleeping until they come */
 };
 
 /* Connects. NULL: it could not; load_error says why. */

@@ -19,18 +19,16 @@ import sys
 import threading
 import time
 
-BUILD = os.environ.get("BUILD", "build")
-FRAMED = os.path.join(BUILD, "framed")
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "compare"))
+from compare import built, say, table
+
+FRAMED = built("framed")
 CROWD = 19000  # what 20,000 descriptors have room for
 PROCESSES = 5
 RATE = 5000
 READY_S, PATIENCE_S = 20, 300
 START_S = 0.5  # within which a load has begun to connect
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-
-
-def say(text):
-    print(text, flush=True)
 
 
 def resident(pid):
@@ -65,7 +63,7 @@ class Server:
 
 def serve(name):
     if name == "floor":
-        return Server(os.path.join(BUILD, "bench", "floor"), "0")
+        return Server(built("bench", "floor"), "0")
     return Server(FRAMED, "serve", "127.0.0.1:0", "--echo", "--max-conns", str(CROWD))
 
 
@@ -111,11 +109,6 @@ def median_of(runs, what):
 def ratio_of(ours, floor, what):
     ratios = [a[what] / b[what] for a, b in zip(ours, floor)]
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
-
-
-def table(head, rows):
-    return ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |",
-            *("| " + " | ".join(row) + " |" for row in rows)]
 
 
 def growth(counts, rounds, seconds):
@@ -235,7 +228,7 @@ def main():
     many = crowd_of_processes(1000, 2) if options.quick else crowd_of_processes(crowd, PROCESSES)
     say("sizes")
     sizes = sizes_of((0, 64, MIB) if options.quick else (0, 1, 64, KIB, 64 * KIB, MIB, 16 * MIB, 256 * MIB, GIB))
-    write = options.write or (os.path.join(BUILD, "scale-quick.md") if options.quick else "docs/scale.md")
+    write = options.write or (built("scale-quick.md") if options.quick else "docs/scale.md")
     with open(write, "w", encoding="utf-8") as f:
         f.write(PAGE.format(took=time.monotonic() - began, cores=len(os.sched_getaffinity(0)), files=hard, rounds=rounds, rate=RATE,
                             growth="\n".join(grown), many=many, sizes="\n".join(sizes)))

@@ -15,6 +15,6 @@ $(BUILD)/compare/zmq $(BUILD)/compare/nng: $(call obj,bench/compare/peer.c)
 
 # QUICK=1: whether it works at all, in less than a minute. ROUNDS=25: more of them. WRITE=FILE: another page than docs/performance.md.
 .PHONY: compare
-compare: all $(BENCHES)
+compare: benches
 	@BUILD=$(BUILD) CC='$(CC)' $(PYTHON) bench/compare/compare.py $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 	    $(if $(WRITE),--write $(WRITE))
