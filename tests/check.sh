@@ -18,7 +18,8 @@ stage_clang() {
 }
 
 # The tests once more, with the sanitizers looking on, and whatever serves waiting with poll instead of epoll. Not those that
-# preload what the sanitizers have, too; nor, for their time, every single failure and the tool that only measures.
+# preload what the sanitizers have, too; nor, for their time, every single failure and the tool that only measures; nor the worlds,
+# which stage_sim runs with them.
 stage_asan() {
     local without="test_memory test_failing_calls test_readme test_sim_faults test_world_seeds test_bench test_docs
         test_completion"
