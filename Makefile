@@ -34,7 +34,7 @@ endif
 ifeq ($(TARGET),machine)
 SHARED :=
 CMOCKA := $(BUILD)/cmocka/cmocka.o
-$(BUILD)/obj/tests/%: CPPFLAGS += -isystem $(BUILD)/cmocka/include -DCMOCKA_STATIC
+$(BUILD)/obj/tests/%: private CPPFLAGS += -isystem $(BUILD)/cmocka/include -DCMOCKA_STATIC
 endif
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wvla
@@ -137,7 +137,7 @@ FORCE:
 
 -include $(shell find $(BUILD)/obj $(BUILD)/pic -name '*.d' 2>/dev/null)
 
-$(BUILD)/obj/tests/%: CPPFLAGS += -Itests/support -Isrc/cli
+$(BUILD)/obj/tests/%: private CPPFLAGS += -Itests/support -Isrc/cli
 
 # Counts which branches of ours are taken (tests/cover/cover.sh); what tests them may be fast.
 ifeq ($(COVER),1)
@@ -190,7 +190,7 @@ MEDDLED := crypto_scalarmult crypto_scalarmult_base crypto_auth_hmacsha256_init 
 $(NOISE_TESTS): $(BUILD)/tests/%$(EXE): $(BUILD)/obj/tests/unit/%.o $(call obj,tests/noise/meddle.c tests/noise/cases.c proto/noise.c)
 	@mkdir -p $(@D)
 	$(call SAY,LD )$(LINK) $(addprefix -Wl$(comma)--wrap=,$(MEDDLED)) -o $@ $^ $(CMOCKA) -lsodium $(LIBS)
-$(NOISE_TESTS:$(BUILD)/tests/%$(EXE)=$(BUILD)/obj/tests/unit/%.o): CPPFLAGS += -Itests/noise
+$(NOISE_TESTS:$(BUILD)/tests/%$(EXE)=$(BUILD)/obj/tests/unit/%.o): private CPPFLAGS += -Itests/noise
 
 # Counts what is copied.
 $(BUILD)/tests/test_net_copies: private WRAP := -Wl,--wrap=memcpy,--wrap=memmove

@@ -5,7 +5,7 @@ FUZZ := $(filter-out fuzz/entry.c fuzz/replay.c,$(wildcard fuzz/*.c))
 FUZZ_OBJ := $(call obj,$(FUZZ) tests/support/meter.c tests/support/vectors.c $(SIMULATOR) $(PROTO) $(SRC))
 FUZZ_OBJ += $(call obj,$(addprefix src/cli/,options.c option_table.c output.c histogram.c record.c replay.c inspect.c inspect_show.c inspect_stats.c))
 
-$(BUILD)/obj/fuzz/%: CPPFLAGS += -Itests/support
+$(BUILD)/obj/fuzz/%: private CPPFLAGS += -Itests/support
 $(BUILD)/obj/tests/sim/test_sim_fuzz.o: CPPFLAGS += -Ifuzz
 
 # The committed inputs and those of the vectors, once more with whatever compiler the tests have.

@@ -5,7 +5,7 @@ LIBS_zmq := -lzmq
 LIBS_nng := -lnng
 LIBS_uv  := -luv
 
-$(BUILD)/obj/bench/compare/%: CPPFLAGS += -Ibench
+$(BUILD)/obj/bench/compare/%: private CPPFLAGS += -Ibench
 
 $(BUILD)/compare/%: $(BUILD)/obj/bench/compare/%.o $(call obj,bench/load.c bench/tally.c bench/generate.c)
 	@mkdir -p $(@D)

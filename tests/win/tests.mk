@@ -10,7 +10,7 @@ SUPPORT := $(filter-out tests/support/net%.c,$(SUPPORT))
 # actors have stacks of their own.
 CMOCKA += $(call obj,tests/win/posix.c)
 $(patsubst %.c,$(BUILD)/tests/%.exe,$(notdir $(UNIT) $(SIM) $(WORLD))): | $(CMOCKA)
-$(BUILD)/obj/tests/%: CPPFLAGS += -isystem tests/win/posix -isystem $(BUILD)/cmocka/include -DCMOCKA_STATIC -D__USE_MINGW_SETJMP_NON_SEH
+$(BUILD)/obj/tests/%: private CPPFLAGS += -isystem tests/win/posix -isystem $(BUILD)/cmocka/include -DCMOCKA_STATIC -D__USE_MINGW_SETJMP_NON_SEH
 
 $(BUILD)/tests/test_win%.exe: $(BUILD)/obj/tests/win/test_win%.o $(call obj,$(filter src/cli/host_win%.c,$(CLI))) $(LIB_OBJ)
 	@mkdir -p $(@D)
