@@ -24,7 +24,7 @@ same() {
 }
 
 say "framed serve 127.0.0.1:0 --echo"
->"$dir/server"
+: >"$dir/server"
 "$framed" serve 127.0.0.1:0 --echo 2>"$dir/server" &
 server=$!
 i=0
