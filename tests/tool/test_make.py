@@ -4,7 +4,6 @@ Owns: that the Makefile builds again only what has changed.
 Must not know: what the programs do.
 Invariants: builds in a folder of the test's, a few small objects.
 """
-import os
 import subprocess
 import tempfile
 import unittest
