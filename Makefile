@@ -46,6 +46,8 @@ WARN += -Werror
 endif
 # What we need comes first, what the user asks for last, so that the user wins.
 COMPILE = $(CC) -std=c11 -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 $(WARN) -Iinclude -Iproto -Isrc -Isrc/os -fvisibility=hidden -pthread $(CPPFLAGS) $(CFLAGS) -MMD -MP
+# What an object depends on holds for it however BUILD is said, as a relative path or an absolute one.
+DEPENDS = -MT '$$(BUILD)$(@:$(BUILD)%=%)'
 LINK    = $(CC) -pthread $(CFLAGS) $(LDFLAGS)
 
 # 1: there is a libsodium of 1.0.18 or newer for this compiler. Said by whoever calls make, or found by trying.
@@ -122,11 +124,11 @@ endif
 
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(call SAY,CC )$(COMPILE) -c $< -o $@
+	$(call SAY,CC )$(COMPILE) $(DEPENDS) -c $< -o $@
 
 $(BUILD)/pic/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(call SAY,CC )$(COMPILE) -fPIC -c $< -o $@
+	$(call SAY,CC )$(COMPILE) $(DEPENDS) -fPIC -c $< -o $@
 
 # Rebuilds what was built otherwise when the compiler or the flags change.
 $(BUILD)/flags: FORCE

@@ -25,6 +25,14 @@ class Make(unittest.TestCase):
         self.assertEqual(len(written), len(objects))
         self.assertEqual(set(written), {written[0]})
 
+    def test_headers_count_however_the_folder_is_named(self):
+        with tempfile.TemporaryDirectory() as build:
+            words = ["make", "-s", "BUILD=" + build, "CFLAGS=-O0", build + "/obj/proto/buf.o"]
+            done = subprocess.run(words, cwd=ROOT, capture_output=True, timeout=PATIENCE_S, check=False, text=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            with open(build + "/obj/proto/buf.d", encoding="utf-8") as f:
+                self.assertTrue(f.read().startswith("$(BUILD)/obj/proto/buf.o: proto/buf.c"))
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)
