@@ -9,7 +9,7 @@
 
 enum { HEAD = 1 + 8 + 4 }; /* direction, counter, length as on the wire */
 
-static uint32_t sum(struct framed_bytes payload, const struct framed_sum_place *place)
+uint32_t framed_sum_of(struct framed_bytes payload, const struct framed_sum_place *place)
 {
     uint8_t head[HEAD];
     head[0] = (uint8_t)place->from;
@@ -23,7 +23,7 @@ static uint32_t sum(struct framed_bytes payload, const struct framed_sum_place *
 enum framed_status framed_sum_add(uint8_t *payload, size_t n, const struct framed_sum_place *place)
 {
     if (n > FRAMED_FRAME_MOST - FRAMED_SUM_SIZE) return FRAMED_TOO_LARGE;
-    be32_put(payload + n, sum(framed_bytes_of(payload, n), place));
+    be32_put(payload + n, framed_sum_of(framed_bytes_of(payload, n), place));
     return FRAMED_OK;
 }
 
@@ -31,7 +31,7 @@ enum framed_status framed_sum_check(struct framed_bytes *payload, const struct f
 {
     if (payload->len < FRAMED_SUM_SIZE) return FRAMED_MALFORMED;
     struct framed_bytes inner = framed_bytes_of(payload->at, payload->len - FRAMED_SUM_SIZE);
-    if (be32_get(inner.at + inner.len) != sum(inner, place)) return FRAMED_MALFORMED;
+    if (be32_get(inner.at + inner.len) != framed_sum_of(inner, place)) return FRAMED_MALFORMED;
     *payload = inner;
     return FRAMED_OK;
 }

@@ -21,6 +21,9 @@ struct framed_sum_place {
     const uint8_t *preface; /* of frame 0: the four bytes that went before it in its direction; else NULL */
 };
 
+/* The trailer of a payload of at most FRAMED_FRAME_MOST - FRAMED_SUM_SIZE bytes in this place, as a number. */
+uint32_t framed_sum_of(struct framed_bytes payload, const struct framed_sum_place *place);
+
 /*
  * Writes the trailer behind the n bytes at `payload`, which has room for it. The frame's length is then n + FRAMED_SUM_SIZE.
  * FRAMED_TOO_LARGE (nothing written): that is more than a length word can say.

@@ -588,6 +588,14 @@ enum framed_status framed_opening_next(struct framed_opening *o, struct framed_b
     return o->state == FAILED ? (enum framed_status)o->failed : FRAMED_OK;
 }
 
+size_t framed_opening_wants(const struct framed_opening *o)
+{
+    if (o->state == WANT_HELLO) return (size_t)o->need - o->have;
+    bool plain_yet = o->have == 0 && o->accepts.plain; /* a first byte may be a frame's */
+    bool hello_follows = o->state == WANT_PREFACE && !plain_yet && o->from == FRAMED_ACCEPTOR && has_hello(o->from, o->mode);
+    return (plain_yet ? 1u : 4u - o->have) + (hello_follows ? FRAMED_LENGTH_SIZE : 0u);
+}
+
 enum framed_status framed_opening_end(struct framed_opening *o)
 {
     if (o->state == FAILED) return (enum framed_status)o->failed;

@@ -18,15 +18,7 @@
 
 /* ---- modes ---- */
 
-enum framed_protection {
-    FRAMED_UNPROTECTED = 0,
-    FRAMED_CRC32C = 1,
-    FRAMED_BLAKE2B = 2,
-    FRAMED_SHARED_KEY = 8,        /* Noise NNpsk0 */
-    FRAMED_PINNED_KEYS = 9,       /* Noise XX */
-    FRAMED_SHARED_AND_PINNED = 10 /* Noise XXpsk0 */
-};
-
+/* The higher half is an enum framed_protection (base.h), the lower one of these. */
 enum framed_application { FRAMED_ORDERED = 0, FRAMED_SESSION = 1 };
 
 /* The last byte of a preface. */
@@ -167,6 +159,9 @@ FRAMED_MUST_USE enum framed_status framed_opening_connect(struct framed_opening 
  * FRAMED_TOO_LARGE, FRAMED_MALFORMED: framed_opening_fault says why; sticky, and nothing more is consumed.
  */
 FRAMED_MUST_USE enum framed_status framed_opening_next(struct framed_opening *o, struct framed_bytes *in);
+
+/* While it says FRAMED_MORE: how many of the bytes to come are the opening's for certain, at least 1. */
+size_t framed_opening_wants(const struct framed_opening *o);
 
 /*
  * The stream has ended. FRAMED_CLOSED: before a connector's first byte, or behind the opening. FRAMED_TRUNCATED: inside it, or

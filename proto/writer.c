@@ -1,7 +1,8 @@
 /*
  * writer.c: frames waiting to be sent, taken off in any split.
  * Must not know when or where they are sent.
- * Invariants: every piece has len > 0; unsent is the sum of all len; head and tail are both NULL or neither.
+ * Invariants: every piece has len > 0; unsent is the sum of all len; head and tail are both NULL or neither; of a sealed
+ * writer no payload is below `below`: every one goes the long way, and those of plain connections pay nothing for it.
  */
 #include "writer.h"
 #include "alloc.h"
@@ -12,7 +13,13 @@ enum { CHUNK_LEAST = 1024, CHUNK_MOST = 64 << 10, SMALL = 1024 };
 
 void framed_writer_init(struct framed_writer *w, const struct framed_allocator *alloc)
 {
-    *w = (struct framed_writer){.alloc = alloc};
+    *w = (struct framed_writer){.alloc = alloc, .below = FRAMED_FRAME_MOST + 1u};
+}
+
+void framed_writer_seal(struct framed_writer *w, struct framed_sealing *sealing)
+{
+    w->sealing = sealing;
+    w->below = 0;
 }
 
 static struct framed_piece *piece_new(struct framed_writer *w, enum piece_kind kind, size_t room)
@@ -81,27 +88,100 @@ static void placed(struct framed_writer *w, struct framed_piece *fresh, size_t n
     }
 }
 
-static bool allowed(size_t len, uint32_t max)
+static bool allowed(const struct framed_writer *w, size_t len, uint32_t max)
 {
-    return len <= max && len <= FRAMED_FRAME_MOST;
+    return len <= max && len < w->below;
+}
+
+/* Likewise of a frame that is sealed. */
+static bool allowed_sealed(const struct framed_writer *w, size_t len, uint32_t max)
+{
+    return w->sealing != NULL && len <= max && len <= w->sealing->most;
+}
+
+/* The next trailer. */
+static uint32_t next_sum(struct framed_writer *w, struct framed_bytes payload)
+{
+    struct framed_sum_place *next = &w->sealing->next;
+    uint32_t sum = framed_sum_of(payload, next);
+    next->counter++;
+    next->preface = NULL;
+    return sum;
+}
+
+/* A payload's length word before it, and its trailer behind. */
+static void seal(struct framed_writer *w, uint8_t *payload, size_t len)
+{
+    be32_put(payload - FRAMED_LENGTH_SIZE, (uint32_t)(len + FRAMED_SUM_SIZE));
+    be32_put(payload + len, next_sum(w, framed_bytes_of(payload, len)));
+}
+
+static inline enum framed_status copy(struct framed_writer *w, struct framed_bytes payload, size_t trailer)
+{
+    struct framed_piece *fresh;
+    size_t n = FRAMED_LENGTH_SIZE + payload.len + trailer; /* at most 2^31+3: no wrap, also with 32 bits */
+    uint8_t *at = place(w, n, &fresh);
+    if (at == NULL) return FRAMED_NOMEM;
+    if (trailer == 0) be32_put(at, (uint32_t)payload.len);
+    if (payload.len > 0) memcpy(at + FRAMED_LENGTH_SIZE, payload.at, payload.len);
+    if (trailer > 0) seal(w, at + FRAMED_LENGTH_SIZE, payload.len);
+    placed(w, fresh, n);
+    return FRAMED_OK;
 }
 
 enum framed_status framed_writer_copy(struct framed_writer *w, struct framed_bytes payload, uint32_t max)
 {
-    if (!allowed(payload.len, max)) return FRAMED_TOO_LARGE;
+    if (allowed(w, payload.len, max)) return copy(w, payload, 0);
+    return allowed_sealed(w, payload.len, max) ? copy(w, payload, w->sealing->trailer) : FRAMED_TOO_LARGE;
+}
+
+enum framed_status framed_writer_raw(struct framed_writer *w, struct framed_bytes bytes)
+{
     struct framed_piece *fresh;
-    size_t n = FRAMED_LENGTH_SIZE + payload.len; /* at most 2^31+3: no wrap, also with 32 bits */
-    uint8_t *at = place(w, n, &fresh);
+    uint8_t *at = place(w, bytes.len, &fresh);
     if (at == NULL) return FRAMED_NOMEM;
-    be32_put(at, (uint32_t)payload.len);
-    if (payload.len > 0) memcpy(at + FRAMED_LENGTH_SIZE, payload.at, payload.len);
-    placed(w, fresh, n);
+    memcpy(at, bytes.at, bytes.len);
+    placed(w, fresh, bytes.len);
+    return FRAMED_OK;
+}
+
+static enum framed_status lend(struct framed_writer *w, enum piece_kind kind, uint8_t *at, size_t n)
+{
+    struct framed_piece *p = piece_new(w, kind, 0);
+    if (p == NULL) return FRAMED_NOMEM;
+    p->at = at;
+    p->end = at + n;
+    push(w, p);
+    return FRAMED_OK;
+}
+
+/* Is it cheaper to copy a frame than to make a piece of it? Where it makes no run, and is small. */
+static bool too_small_to_lend(const struct framed_writer *w, size_t len)
+{
+    return w->tail != NULL && len <= SMALL;
+}
+
+static enum framed_status sealed_in_place(struct framed_writer *w, uint8_t *payload, size_t len)
+{
+    uint8_t *at = payload - FRAMED_LENGTH_SIZE;
+    size_t n = FRAMED_LENGTH_SIZE + len + FRAMED_SUM_SIZE;
+    struct framed_piece *tail = w->tail;
+    if (tail != NULL && tail->kind == LENT_SEALED && tail->end == at) {
+        tail->end += n;
+        w->unsent += n;
+    } else {
+        if (w->sealing->trailer == 0 || too_small_to_lend(w, len))
+            return copy(w, framed_bytes_of(payload, len), w->sealing->trailer);
+        enum framed_status st = lend(w, LENT_SEALED, at, n);
+        if (st != FRAMED_OK) return st;
+    }
+    seal(w, payload, len);
     return FRAMED_OK;
 }
 
 enum framed_status framed_writer_in_place(struct framed_writer *w, uint8_t *payload, size_t len, uint32_t max)
 {
-    if (!allowed(len, max)) return FRAMED_TOO_LARGE;
+    if (!allowed(w, len, max)) return allowed_sealed(w, len, max) ? sealed_in_place(w, payload, len) : FRAMED_TOO_LARGE;
     uint8_t *at = payload - FRAMED_LENGTH_SIZE;
     size_t n = FRAMED_LENGTH_SIZE + len;
     struct framed_piece *tail = w->tail;
@@ -111,15 +191,18 @@ enum framed_status framed_writer_in_place(struct framed_writer *w, uint8_t *payl
         w->unsent += n;
         return FRAMED_OK;
     }
-    /* Small frames that make no run are cheaper copied than as pieces of their own. */
-    if (tail != NULL && len <= SMALL) return framed_writer_copy(w, framed_bytes_of(payload, len), max);
-    struct framed_piece *p = piece_new(w, LENT, 0);
-    if (p == NULL) return FRAMED_NOMEM;
-    be32_put(at, (uint32_t)len);
-    p->at = at;
-    p->end = at + n;
-    push(w, p);
-    return FRAMED_OK;
+    if (too_small_to_lend(w, len)) return copy(w, framed_bytes_of(payload, len), 0);
+    enum framed_status st = lend(w, LENT, at, n);
+    if (st == FRAMED_OK) be32_put(at, (uint32_t)len);
+    return st;
+}
+
+/* A copied piece of n bytes, to be pushed behind others. */
+static struct framed_piece *copied(struct framed_writer *w, size_t n)
+{
+    struct framed_piece *p = piece_new(w, COPIED, CHUNK_LEAST - sizeof *p);
+    if (p != NULL) p->end = p->at + n;
+    return p;
 }
 
 enum framed_status framed_writer_take(struct framed_writer *w, struct framed_buf *buf, struct framed_bytes payload,
@@ -130,22 +213,29 @@ enum framed_status framed_writer_take(struct framed_writer *w, struct framed_buf
         if (st == FRAMED_OK) framed_buf_fini(buf, w->alloc);
         return st;
     }
-    if (!allowed(payload.len, max)) return FRAMED_TOO_LARGE;
+    size_t trailer = w->sealing != NULL ? w->sealing->trailer : 0;
+    if (!allowed(w, payload.len, max) && !allowed_sealed(w, payload.len, max)) return FRAMED_TOO_LARGE;
     struct framed_piece *body = piece_new(w, TAKEN, 0);
     if (body == NULL) return FRAMED_NOMEM;
+    struct framed_piece *sum = trailer > 0 ? copied(w, trailer) : NULL;
     struct framed_piece *fresh;
-    uint8_t *word = place(w, FRAMED_LENGTH_SIZE, &fresh);
+    uint8_t *word = trailer == 0 || sum != NULL ? place(w, FRAMED_LENGTH_SIZE, &fresh) : NULL;
     if (word == NULL) {
+        if (sum != NULL) piece_free(w, sum);
         mem_free(w->alloc, body, sizeof *body);
         return FRAMED_NOMEM;
     }
-    be32_put(word, (uint32_t)payload.len);
+    be32_put(word, (uint32_t)(payload.len + trailer));
     placed(w, fresh, FRAMED_LENGTH_SIZE);
     body->at = buf->at + (payload.at - buf->at);
     body->end = body->at + payload.len;
     body->mem = buf->at;
     body->cap = buf->cap;
     push(w, body);
+    if (sum != NULL) {
+        be32_put(sum->at, next_sum(w, payload));
+        push(w, sum);
+    }
     *buf = (struct framed_buf){0};
     return FRAMED_OK;
 }
@@ -155,7 +245,7 @@ static enum framed_status keep_run(struct framed_writer *w, struct framed_piece 
 {
     size_t n = 0;
     struct framed_piece *end = *link;
-    for (; end != NULL && end->kind == LENT; end = end->next) n += left_of(end);
+    for (; end != NULL && end->kind >= LENT; end = end->next) n += left_of(end);
     struct framed_piece *kept = piece_new(w, KEPT, n);
     if (kept == NULL) return FRAMED_NOMEM;
     for (struct framed_piece *p = *link, *next; p != end; p = next) {
@@ -173,7 +263,7 @@ static enum framed_status keep_run(struct framed_writer *w, struct framed_piece 
 enum framed_status framed_writer_keep(struct framed_writer *w)
 {
     for (struct framed_piece **link = &w->head; *link != NULL; link = &(*link)->next) {
-        if ((*link)->kind != LENT) continue;
+        if ((*link)->kind < LENT) continue;
         enum framed_status st = keep_run(w, link);
         if (st != FRAMED_OK) return st;
     }

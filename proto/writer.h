@@ -2,14 +2,15 @@
 #ifndef FRAMED_WRITER_H
 #define FRAMED_WRITER_H
 
-#include <framed/frame.h>
+#include "channel_sum.h"
 #include <stdbool.h>
 
 enum piece_kind {
-    COPIED, /* bytes in `room`, behind the piece itself */
-    KEPT,   /* likewise; they were lent, and no more will come */
-    LENT,   /* bytes of a lender */
-    TAKEN   /* bytes of `mem`, which is ours to free */
+    COPIED,     /* bytes in `room`, behind the piece itself */
+    KEPT,       /* likewise; they were lent, and no more will come */
+    TAKEN,      /* bytes of `mem`, which is ours to free */
+    LENT,       /* bytes of a lender: this one and what follows */
+    LENT_SEALED /* likewise, of frames with trailers */
 };
 
 struct framed_piece {
@@ -21,6 +22,22 @@ struct framed_piece {
     enum piece_kind kind;
     uint8_t room[];
 };
+
+/* How frames leave on an extended connection. */
+struct framed_sealing {
+    uint32_t most;                /* bytes of payload that the peer accepts, the trailer not counted */
+    uint32_t trailer;             /* FRAMED_SUM_SIZE, or 0: none */
+    struct framed_sum_place next; /* of the next trailer */
+};
+
+/*
+ * From now on frames leave so. framed_writer_in_place then overwrites as many bytes behind the payload as a trailer has.
+ * `sealing` is borrowed until fini.
+ */
+void framed_writer_seal(struct framed_writer *w, struct framed_sealing *sealing);
+
+/* Queues bytes that are no frame. FRAMED_NOMEM: nothing was queued. */
+FRAMED_MUST_USE enum framed_status framed_writer_raw(struct framed_writer *w, struct framed_bytes bytes);
 
 /*
  * Queues a whole received frame once more, if it lies directly behind the lent one that was queued last: its length word is

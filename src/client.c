@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEEPALIVE_GIVE_UP_MS = 30000, ERROR_SIZE = 448 };
+enum { KEEPALIVE_GIVE_UP_MS = 30000, ERROR_SIZE = 640 };
 
 /* A call on its way. It goes when it has been reported *and* its place in the order has come. */
 struct pending {
@@ -50,6 +50,7 @@ struct framed_client {
     uint64_t last_id;
     uint64_t queued;      /* bytes put into the writer of this connection */
     uint64_t sent_before; /* bytes_out when this connection began */
+    uint32_t overhead;    /* bytes that a frame has besides its payload */
     size_t live;          /* calls not yet reported */
     enum client_state state;
     enum slot slot;
@@ -59,6 +60,7 @@ struct framed_client {
     bool tell_writable;
     bool tell_connected; /* so too, even if the connection has ended since: whoever hears of an end knows of what */
     bool connected;      /* this attempt came to be, whatever became of it since */
+    bool unasked;        /* a reply came that nobody asked for */
     bool finishing;
     bool freeing; /* nobody hears any more how calls ended: what was taken over is still sent */
     atomic_bool woken;
@@ -69,6 +71,7 @@ struct framed_client {
     struct address where;
     char address[256];
     char error[ERROR_SIZE];
+    char never_open[CONN_WHY_SIZE]; /* why the last attempt was connected and came to nothing all the same; or "" */
 };
 
 static struct framed_client *client_of(struct conn *c)
@@ -150,6 +153,14 @@ static void told_writable(struct framed_client *c)
     c->tell_writable = c->tell_connected = false;
 }
 
+/* Where calls lie in the outgoing stream (pending.from) is counted from its frames on. */
+static void count_from_here(struct framed_client *c)
+{
+    c->sent_before = atomic_load_explicit(&c->kind.bytes_out, memory_order_relaxed);
+    c->queued = framed_conn_unsent(&c->conn);
+    c->overhead = FRAMED_LENGTH_SIZE + framed_conn_trailer(&c->conn);
+}
+
 static void conn_connected(struct conn *conn, enum framed_status st)
 {
     struct framed_client *c = client_of(conn);
@@ -157,9 +168,11 @@ static void conn_connected(struct conn *conn, enum framed_status st)
         c->state = CLIENT_OPEN;
         c->connected = true;
         c->tell_connected = c->tell_writable;
+        count_from_here(c);
         half_close_if_answered(c);
     } else {
         c->ended = st;
+        if (!c->kind.terms.plain && conn->io != NULL) framed_conn_why(conn, st, c->never_open, sizeof c->never_open);
     }
 }
 
@@ -180,6 +193,7 @@ static void conn_frame(struct conn *conn, struct framed_bytes payload)
     }
     struct framed_place *place;
     if (framed_ordered_reply(&c->calls, &place) != FRAMED_OK) {
+        c->unasked = true;
         framed_conn_deafen(conn, FRAMED_MALFORMED); /* §3.3: a reply that nobody asked for */
         return;
     }
@@ -201,7 +215,7 @@ static void conn_over(struct conn *conn, enum framed_status why)
     char text[CONN_WHY_SIZE];
     c->state = CLIENT_ENDED;
     c->ended = why;
-    if (why == FRAMED_MALFORMED)
+    if (why == FRAMED_MALFORMED && c->unasked)
         (void)snprintf(text, sizeof text, "a reply came that nobody asked for");
     else
         framed_conn_why(conn, why, text, sizeof text);
@@ -268,6 +282,8 @@ static enum framed_status read_config(const struct framed_client_config *given, 
     default_to(&c->keepalive_ms, 60000);
     default_to(&c->backoff_ms, 100);
     default_to(&c->backoff_max_ms, 10000);
+    default_to(&c->handshake_ms, 5000);
+    if ((unsigned)c->protection >= 32 || (CHANNEL_BUILT >> c->protection & 1) == 0) return FRAMED_UNSUPPORTED;
     return c->congestion != NULL ? framed_os_congestion_check(c->congestion) : FRAMED_OK;
 }
 
@@ -303,6 +319,8 @@ enum framed_status framed_client_new(const struct framed_client_config *config, 
     k->idle_ms = config_whole.idle_ms;
     k->send_ms = config_whole.send_ms;
     k->linger_ms = config_whole.linger_ms;
+    k->opening_ms = config_whole.handshake_ms;
+    k->terms = framed_channel_connects(config_whole.protection, config_whole.max_frame);
     *client = c;
     return FRAMED_OK;
 
@@ -353,8 +371,7 @@ static void release_given(struct framed_client *c)
 static void begin_connection(struct framed_client *c)
 {
     c->conn_live = true;
-    c->queued = 0;
-    c->sent_before = atomic_load_explicit(&c->kind.bytes_out, memory_order_relaxed);
+    count_from_here(c);
     uint32_t keepalive = c->config.keepalive_ms;
     framed_os_keepalive(&c->conn.sock, keepalive == FRAMED_NEVER ? 0 : keepalive, KEEPALIVE_GIVE_UP_MS);
     if (c->config.congestion != NULL) framed_os_congestion(&c->conn.sock, c->config.congestion);
@@ -366,6 +383,7 @@ static enum framed_status try_next(struct framed_client *c)
     c->conn.held = c->slot != SLOT_EMPTY; /* a frame of the last connection may still have to be given out */
     while (c->next_address < c->where.n) {
         const struct os_address *to = &c->where.found[c->next_address++];
+        c->never_open[0] = '\0';
         enum framed_status st = framed_conn_connect(&c->conn, &c->kind, to);
         if (st != FRAMED_OK) {
             c->ended = st;
@@ -382,7 +400,8 @@ static enum framed_status give_up_connecting(struct framed_client *c, enum frame
     c->state = CLIENT_ENDED;
     c->ended = st;
     told_writable(c);
-    (void)snprintf(c->error, sizeof c->error, "cannot connect to %s: %s", c->address, framed_status_text(st));
+    (void)snprintf(c->error, sizeof c->error, "cannot connect to %s: %s", c->address,
+                   c->never_open[0] != '\0' ? c->never_open : framed_status_text(st));
     return st;
 }
 
@@ -438,21 +457,20 @@ static enum framed_status connect_after(struct framed_client *c, uint64_t pause_
         if (st != FRAMED_OK) return st;
     }
     struct patience p = wait_for(c, wait_ms);
-    c->connected = c->finishing = c->end_reported = false;
+    c->connected = c->finishing = c->end_reported = c->unasked = false;
     told_writable(c);
     c->next_address = 0;
-    c->error[0] = '\0';
+    c->error[0] = c->never_open[0] = '\0';
     c->ended = FRAMED_NOT_FOUND;
+    c->state = CLIENT_CONNECTING;
     if (c->where.fd != OS_NO_HANDLE) {
-        c->state = CLIENT_OPEN;
+        if (c->kind.terms.plain) c->state = CLIENT_OPEN;
         c->conn.held = c->slot != SLOT_EMPTY;
         enum framed_status st = framed_conn_adopt(&c->conn, &c->kind, c->where.fd);
         if (st != FRAMED_OK) return give_up_connecting(c, st);
         begin_connection(c);
-        return FRAMED_OK;
-    }
-    c->state = CLIENT_CONNECTING;
-    if (pause_ms > 0) {
+        if (c->state == CLIENT_OPEN) return FRAMED_OK;
+    } else if (pause_ms > 0) {
         framed_wheel_set(&c->loop.wheel, &c->backoff, framed_loop_now(&c->loop) + pause_ms);
     } else {
         enum framed_status st = try_next(c);
@@ -554,7 +572,7 @@ static enum framed_status put(struct framed_client *c, struct framed_bytes paylo
     struct framed_writer *w = framed_conn_writer(&c->conn);
     if (w == NULL) return FRAMED_NOMEM;
     enum framed_status st = framed_writer_copy(w, payload, c->config.max_send);
-    if (st == FRAMED_OK) c->queued += FRAMED_LENGTH_SIZE + payload.len;
+    if (st == FRAMED_OK) c->queued += c->overhead + payload.len;
     return st;
 }
 

@@ -35,6 +35,7 @@ static struct conn_io *io_of(struct conn *c)
     if (io == NULL) return NULL;
     framed_reader_init(&io->reader, c->kind->max_frame, 0, memory_of(c));
     framed_writer_init(&io->writer, memory_of(c));
+    io->channel = NULL;
     io->loan = NULL;
     io->frame_since = io->send_since = 0;
     io->send_taken = 0;
@@ -50,6 +51,7 @@ static void io_free(struct conn *c)
     if (io == NULL) return;
     framed_reader_fini(&io->reader);
     framed_writer_fini(&io->writer);
+    if (io->channel != NULL) framed_channel_free(io->channel, memory_of(c));
     mem_free(memory_of(c), io, sizeof *io);
     c->io = NULL;
 }
@@ -58,12 +60,18 @@ static void io_free_if_idle(struct conn *c)
 {
     const struct conn_io *io = c->io;
     if (io == NULL || c->closing || c->in != IN_OPEN || io->loan != NULL) return;
-    if (framed_reader_held(&io->reader) == 0 && io->writer.unsent == 0) io_free(c);
+    if (framed_reader_held(&io->reader) == 0 && io->writer.unsent == 0 && io->channel == NULL) io_free(c);
 }
 
 size_t framed_conn_unsent(const struct conn *c)
 {
     return c->io != NULL ? c->io->writer.unsent : 0;
+}
+
+uint32_t framed_conn_trailer(const struct conn *c)
+{
+    const struct channel *ch = c->io != NULL ? c->io->channel : NULL;
+    return ch != NULL && ch->is_open ? framed_channel_trailer(ch) : 0;
 }
 
 struct framed_writer *framed_conn_writer(struct conn *c)
@@ -75,6 +83,7 @@ struct framed_writer *framed_conn_writer(struct conn *c)
 static const char *late_text(uint8_t late)
 {
     switch (late) {
+    case LATE_OPENING: return "the opening was not finished in time";
     case LATE_FRAME: return "a frame was not finished in time";
     case LATE_SEND: return "the peer does not take what is sent";
     case LATE_IDLE: return "idle for too long";
@@ -86,11 +95,15 @@ static const char *late_text(uint8_t late)
 
 void framed_conn_why(const struct conn *c, enum framed_status why, char *text, size_t size)
 {
+    const struct channel *ch = c->io != NULL ? c->io->channel : NULL;
+    uint32_t claimed = c->io != NULL ? c->io->claimed : 0;
+    bool of_word = ch != NULL && framed_channel_word(ch, why, &claimed);
+    if (ch != NULL && !of_word && framed_channel_why(ch, why, text, size)) return;
     if (why != FRAMED_TOO_LARGE || c->io == NULL) {
         (void)snprintf(text, size, "%s", why == FRAMED_TIMEOUT ? late_text(c->late) : framed_status_text(why));
         return;
     }
-    uint32_t claimed = c->io->claimed;
+    claimed -= framed_conn_trailer(c); /* it is above a limit that is not below that */
     const char *hint = framed_length_hint(claimed);
     (void)snprintf(text, size, "a frame of %lu bytes was claimed, at most %lu are allowed%s%s", (unsigned long)claimed,
                    (unsigned long)c->kind->max_frame, hint != NULL ? "; this looks like " : "", hint != NULL ? hint : "");
@@ -144,6 +157,14 @@ static uint64_t frame_due(const struct conn *c)
     return io->frame_since + ms;
 }
 
+/* Who listens, and takes plain connections too, waits for a first byte as for any. */
+static uint64_t opening_due(const struct conn *c)
+{
+    const struct channel_terms *terms = &c->kind->terms;
+    if (c->in != IN_OPENING || (c->io == NULL && terms->accepts.plain)) return WHEEL_NEVER;
+    return after(c->io != NULL ? c->io->frame_since : quiet_since(c), c->kind->opening_ms);
+}
+
 static uint64_t send_due(const struct conn *c)
 {
     const struct conn_io *io = c->io;
@@ -153,6 +174,7 @@ static uint64_t send_due(const struct conn *c)
 
 static uint64_t idle_due(const struct conn *c)
 {
+    if (c->in == IN_OPENING) return c->io == NULL ? after(quiet_since(c), c->kind->idle_ms) : WHEEL_NEVER;
     if (c->in != IN_OPEN || framed_conn_unsent(c) > 0 || (c->io != NULL && framed_reader_held(&c->io->reader) > 0))
         return WHEEL_NEVER;
     return c->kind->ops->busy(c) ? WHEEL_NEVER : after(quiet_since(c), c->kind->idle_ms);
@@ -169,9 +191,15 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* Either of those that no byte of a frame ends. */
+static uint64_t quiet_due(const struct conn *c)
+{
+    return c->in == IN_OPENING ? least(opening_due(c), idle_due(c)) : idle_due(c);
+}
+
 static uint64_t earliest_due(struct conn *c)
 {
-    uint64_t due = least(least(frame_due(c), send_due(c)), least(idle_due(c), linger_due(c)));
+    uint64_t due = least(least(frame_due(c), send_due(c)), least(quiet_due(c), linger_due(c)));
     return c->kind->ops->due != NULL ? least(due, c->kind->ops->due(c)) : due;
 }
 
@@ -192,7 +220,11 @@ static void timer_fired(struct timer *t)
         framed_conn_break(c, c->out == OUT_BROKEN ? (enum framed_status)c->broken : FRAMED_CLOSED);
         return;
     }
-    c->late = frame_due(c) <= now ? LATE_FRAME : send_due(c) <= now ? LATE_SEND : idle_due(c) <= now ? LATE_IDLE : LATE_NOT;
+    c->late = opening_due(c) <= now ? LATE_OPENING
+              : frame_due(c) <= now ? LATE_FRAME
+              : send_due(c) <= now  ? LATE_SEND
+              : idle_due(c) <= now  ? LATE_IDLE
+                                    : LATE_NOT;
     if (c->late != LATE_NOT) count(&c->kind->deadlines, 1);
     if (c->late == LATE_SEND) {
         framed_conn_break(c, FRAMED_TIMEOUT); /* who takes nothing will not read an orderly end either */
@@ -213,10 +245,14 @@ static void linger(struct conn *c);
 void framed_conn_deafen(struct conn *c, enum framed_status why)
 {
     if (c->in == IN_OVER) return;
+    bool never_open = c->in == IN_OPENING && c->kind->terms.connects;
     c->in = IN_OVER;
     framed_os_receive_stop(&c->sock);
-    c->kind->ops->over(c, why);
-    if (c->out == OUT_BROKEN)
+    if (never_open)
+        c->kind->ops->connected(c, why);
+    else
+        c->kind->ops->over(c, why);
+    if (c->out == OUT_BROKEN || never_open)
         framed_conn_break(c, why);
     else
         linger(c);
@@ -357,6 +393,15 @@ enum framed_status framed_conn_take(struct conn *c, struct framed_bytes payload,
     return framed_reader_take(&c->io->reader, payload, buf);
 }
 
+/* Of an extended connection. */
+static void channel_frame(struct conn *c, struct framed_bytes payload)
+{
+    if (channel_check(c->io->channel, &payload))
+        c->kind->ops->frame(c, payload);
+    else
+        framed_conn_deafen(c, FRAMED_MALFORMED);
+}
+
 /* Takes frames as long as there are whole ones and they are wanted. */
 static void take_frames(struct conn *c)
 {
@@ -364,7 +409,7 @@ static void take_frames(struct conn *c)
     enum framed_status st = FRAMED_OK;
     uint64_t taken = 0;
     struct framed_bytes payload;
-    void (*frame)(struct conn *, struct framed_bytes) = c->kind->ops->frame;
+    void (*frame)(struct conn *, struct framed_bytes) = io->channel == NULL ? c->kind->ops->frame : channel_frame;
     while (willing_with(c, io->writer.unsent) && (st = framed_reader_next(&io->reader, &payload)) == FRAMED_OK) {
         frame(c, payload);
         taken++;
@@ -449,7 +494,7 @@ static void pump(struct conn *c)
 
 void framed_conn_resume(struct conn *c)
 {
-    if (c->pumping || c->closing || c->in == IN_CONNECTING) return;
+    if (c->pumping || c->closing || c->in <= IN_OPENING) return;
     if (c->io != NULL && c->io->paused && willing(c))
         c->io->frame_since = now_of(c); /* the frame's clock stood still meanwhile: it begins anew */
     pump(c);
@@ -460,6 +505,102 @@ static void discard_rest(struct conn *c)
     if (framed_os_receive(&c->sock, NULL, 0) != FRAMED_OK) framed_conn_break(c, FRAMED_CLOSED);
 }
 
+/* ---- opening ---- */
+
+/* Who connects takes the opening alone: what follows it is received where the owner wants it. */
+static void receive_opening(struct conn *c)
+{
+    struct channel *ch = c->io != NULL ? c->io->channel : NULL;
+    bool alone = c->kind->terms.connects;
+    enum framed_status st = framed_os_receive(&c->sock, alone ? ch->room : NULL, alone ? framed_channel_wants(ch) : 0);
+    if (st != FRAMED_OK)
+        framed_conn_break(c, st);
+    else
+        watch(c);
+}
+
+static enum framed_status channel_of(struct conn *c, uint64_t since)
+{
+    struct conn_io *io = io_of(c);
+    if (io == NULL) return FRAMED_NOMEM;
+    io->frame_since = since;
+    return framed_channel_new(&io->channel, &c->kind->terms, memory_of(c));
+}
+
+/* Both have agreed: frames follow. */
+static enum framed_status opened(struct conn *c)
+{
+    struct conn_io *io = c->io;
+    struct channel *ch = io->channel;
+    if (ch->plain) {
+        framed_channel_free(ch, memory_of(c));
+        io->channel = NULL;
+        return FRAMED_OK;
+    }
+    if (!ch->terms->connects) {
+        enum framed_status st = framed_channel_say(ch, &io->writer);
+        if (st != FRAMED_OK) return st;
+    }
+    uint32_t trailer = framed_channel_trailer(ch), most = c->kind->max_frame;
+    framed_writer_seal(&io->writer, &ch->u.open.out);
+    framed_reader_init(&io->reader, most < FRAMED_FRAME_MOST - trailer ? most + trailer : FRAMED_FRAME_MOST, 0,
+                       memory_of(c));
+    return FRAMED_OK;
+}
+
+/* Takes the opening off what has come; FRAMED_OK: what is left are frames. */
+static enum framed_status open_with(struct conn *c, struct framed_bytes *in)
+{
+    const struct channel_terms *terms = &c->kind->terms;
+    if (c->io == NULL && terms->accepts.plain && in->at[0] < 0x80)
+        return FRAMED_OK; /* the shortest way: a length's first byte */
+    enum framed_status st = FRAMED_OK;
+    if (c->io == NULL) st = channel_of(c, terms->accepts.plain ? now_of(c) : quiet_since(c));
+    if (st == FRAMED_OK) st = framed_channel_next(c->io->channel, in);
+    return st == FRAMED_OK ? opened(c) : st;
+}
+
+/* Not for an open connection. True: now it is one, and *at, *n are frames. */
+static bool received_before(struct conn *c, uint8_t **at, size_t *n)
+{
+    if (c->in == IN_OVER) {
+        discard_rest(c);
+        return false;
+    }
+    struct framed_bytes in = {*at, *n};
+    enum framed_status st = open_with(c, &in);
+    if (st == FRAMED_MORE) {
+        receive_opening(c);
+        return false;
+    }
+    if (st != FRAMED_OK) {
+        if (st == FRAMED_NOMEM)
+            framed_conn_break(c, st);
+        else
+            framed_conn_deafen(c, st);
+        return false;
+    }
+    *at += *n - in.len;
+    *n = in.len;
+    c->in = IN_OPEN;
+    if (c->kind->terms.connects) c->kind->ops->connected(c, FRAMED_OK);
+    return c->in == IN_OPEN;
+}
+
+/* Who connects has a connection: says at once what it wants. */
+static void begin_opening(struct conn *c)
+{
+    c->in = IN_OPENING;
+    enum framed_status st = channel_of(c, now_of(c));
+    if (st == FRAMED_OK) st = framed_channel_say(c->io->channel, &c->io->writer);
+    if (st != FRAMED_OK) {
+        framed_conn_break(c, st);
+        return;
+    }
+    framed_conn_flush(c);
+    if (!c->closing) receive_opening(c);
+}
+
 static void input_ended(struct conn *c, enum framed_status st)
 {
     if (c->out == OUT_BROKEN) {
@@ -467,6 +608,7 @@ static void input_ended(struct conn *c, enum framed_status st)
     } else if (st == FRAMED_CLOSED) {
         c->peer_ended = true;
         if (c->io != NULL && c->in == IN_OPEN) st = framed_reader_end(&c->io->reader);
+        if (c->io != NULL && c->in == IN_OPENING) st = framed_channel_end(c->io->channel);
         framed_conn_deafen(c, st);
         framed_conn_flush(c);
         linger(c);
@@ -484,10 +626,7 @@ static void sock_received(struct os_socket *s, enum framed_status st, uint8_t *a
         return;
     }
     count(&c->kind->bytes_in, n);
-    if (c->in != IN_OPEN) {
-        discard_rest(c);
-        return;
-    }
+    if (c->in != IN_OPEN && !received_before(c, &at, &n)) return;
     struct conn_io *io = io_of(c);
     if (io == NULL) {
         framed_conn_break(c, FRAMED_NOMEM);
@@ -510,6 +649,10 @@ static void sock_connected(struct os_socket *s, enum framed_status st)
     struct conn *c = conn_of(s);
     if (st == FRAMED_OK && framed_os_connected_to_itself(s))
         st = FRAMED_REFUSED; /* TCP simultaneous open: nobody listens there */
+    if (st == FRAMED_OK && !c->kind->terms.plain) {
+        begin_opening(c);
+        return;
+    }
     c->in = st == FRAMED_OK ? IN_OPEN : IN_OVER;
     c->kind->ops->connected(c, st);
     if (st != FRAMED_OK)
@@ -541,10 +684,13 @@ static void begin(struct conn *c, struct conn_kind *kind, enum conn_in in)
 
 enum framed_status framed_conn_accept(struct conn *c, struct conn_kind *kind, intptr_t handle)
 {
-    begin(c, kind, IN_OPEN);
+    begin(c, kind, kind->terms.plain ? IN_OPEN : IN_OPENING);
     enum framed_status st = framed_os_attach(kind->loop->poller, &c->sock, handle);
     if (st != FRAMED_OK) return st;
-    framed_conn_resume(c); /* a failure closes it, and `gone` will tell */
+    if (kind->terms.plain) /* a failure closes it, and `gone` will tell */
+        framed_conn_resume(c);
+    else
+        receive_opening(c);
     return FRAMED_OK;
 }
 
@@ -557,10 +703,13 @@ enum framed_status framed_conn_connect(struct conn *c, struct conn_kind *kind, c
 enum framed_status framed_conn_adopt(struct conn *c, struct conn_kind *kind, intptr_t handle)
 {
     struct os_address peer;
-    begin(c, kind, IN_OPEN);
+    begin(c, kind, kind->terms.plain ? IN_OPEN : IN_CONNECTING);
     enum framed_status st = framed_os_adopt(kind->loop->poller, &c->sock, handle, false, &peer);
     if (st != FRAMED_OK) return st;
-    framed_conn_resume(c);
+    if (kind->terms.plain)
+        framed_conn_resume(c);
+    else
+        begin_opening(c);
     return FRAMED_OK;
 }
 
@@ -573,6 +722,7 @@ void framed_conn_finish(struct conn *c)
 
 void framed_conn_drain(struct conn *c)
 {
+    if (c->in == IN_OPENING) framed_conn_deafen(c, FRAMED_CLOSED); /* nothing has been asked yet */
     if (c->closing || c->in != IN_OPEN || c->drained) return;
     c->drained = true;
     framed_os_receive_stop(&c->sock);

@@ -3,7 +3,8 @@
  * closes in order. The server and the client are its owners.
  *
  * A connection has two halves, which end apart:
- *   in    OPEN -> OVER       the peer's end, an error, or the owner: no further frame is interpreted
+ *   in    OPENING -> OPEN    what both agree to, unless that is plain frames from the start (channel.h)
+ *         OPEN -> OVER       the peer's end, an error, or the owner: no further frame is interpreted
  *   out   OPEN -> FINISHING -> FINISHED   conn_finish: flush, then half-close
  *         OPEN -> BROKEN                  sending failed; an owner that keeps frames still gets those that have come
  * With in OVER and out FINISHED it lingers (reads and discards until the peer's end, PROTOCOL.md §2.9), then closes.
@@ -13,12 +14,13 @@
 #ifndef FRAMED_CONN_H
 #define FRAMED_CONN_H
 
+#include "channel.h"
 #include "loop.h"
 
 struct conn;
 
 struct conn_ops {
-    /* A client's connect ended. On failure nothing more comes but `gone`. */
+    /* A client's connect ended, and its opening. On failure nothing more comes but `gone`. */
     void (*connected)(struct conn *c, enum framed_status st);
     /* A frame, lent until this returns. (An owner that holds the connection meanwhile, and gave the memory that is received
      * into, may keep it until conn_resume.) */
@@ -38,6 +40,7 @@ struct conn_ops {
 struct conn_kind {
     const struct conn_ops *ops;
     struct loop *loop;
+    struct channel_terms terms;
     uint8_t *inbox; /* FRAMED_RECEIVE_SIZE bytes to receive into, for an owner that keeps frames; NULL: the loop's, lent */
     uint32_t max_frame;
     size_t max_unsent; /* with so many bytes to be sent, or owed, no further frame is taken */
@@ -46,15 +49,16 @@ struct conn_kind {
     uint32_t idle_ms;
     uint32_t send_ms;
     uint32_t linger_ms;
+    uint32_t opening_ms;
     _Atomic uint64_t frames_in; /* given to `frame` */
     _Atomic uint64_t bytes_in;
     _Atomic uint64_t bytes_out;
     _Atomic uint64_t deadlines; /* connections that one of them ended */
 };
 
-enum conn_in { IN_CONNECTING, IN_OPEN, IN_OVER };
+enum conn_in { IN_CONNECTING, IN_OPENING, IN_OPEN, IN_OVER };
 /* Which deadline ended it, after `over` with FRAMED_TIMEOUT; LATE_NOT: none of ours. The owner sets the last two. */
-enum conn_late { LATE_NOT, LATE_FRAME, LATE_SEND, LATE_IDLE, LATE_DRAIN, LATE_FREED };
+enum conn_late { LATE_NOT, LATE_OPENING, LATE_FRAME, LATE_SEND, LATE_IDLE, LATE_DRAIN, LATE_FREED };
 
 enum conn_out { OUT_OPEN, OUT_FINISHING, OUT_FINISHED, OUT_BROKEN };
 
@@ -64,11 +68,13 @@ enum { CONN_VIEWS = 16 };
 struct conn_io {
     struct framed_reader reader;
     struct framed_writer writer;
+    struct channel
+        *channel;  /* of an extended connection, which keeps all this also while it is idle; or while that is open */
     uint8_t *loan; /* the bytes now lent to the reader; NULL when none are */
     size_t loan_len;
-    uint64_t frame_since;
-    uint64_t send_since; /* the last time that 64 KiB had left; 0: nothing waits */
-    size_t send_taken;   /* since then */
+    uint64_t frame_since; /* of the frame that is unfinished, or of the opening */
+    uint64_t send_since;  /* the last time that 64 KiB had left; 0: nothing waits */
+    size_t send_taken;    /* since then */
     uint32_t claimed;
     bool paused;  /* something received waits, and nobody is willing to take it */
     bool sending; /* a send is outstanding; `views` belong to the system */
@@ -111,6 +117,9 @@ struct framed_writer *framed_conn_writer(struct conn *c);
 
 /* Bytes waiting to be sent. */
 size_t framed_conn_unsent(const struct conn *c);
+
+/* Bytes behind each payload. */
+uint32_t framed_conn_trailer(const struct conn *c);
 
 /* Of the frame being handed out by `frame`: its memory, if it has some of its own (as framed_reader_take). */
 enum framed_status framed_conn_take(struct conn *c, struct framed_bytes payload, struct framed_buf *buf);
@@ -162,7 +171,7 @@ static inline void conn_touch(struct conn *c)
 }
 
 /* Inside `over`: why, for people; a length that was not allowed with what was claimed, what is allowed, what it looks like. */
-enum { CONN_WHY_SIZE = 160 };
+enum { CONN_WHY_SIZE = 320 };
 void framed_conn_why(const struct conn *c, enum framed_status why, char *text, size_t size);
 
 static inline void count(_Atomic uint64_t *counter, uint64_t n)

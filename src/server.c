@@ -41,6 +41,8 @@ static void fill_defaults(struct framed_server_config *c)
     default_to(&c->linger_ms, 2000);
     default_to(&c->keepalive_ms, 60000);
     default_to(&c->workers, 1);
+    default_to(&c->protections, CHANNEL_BUILT);
+    default_to(&c->handshake_ms, 5000);
 }
 
 static enum framed_status read_config(const struct framed_server_config *given, struct framed_server_config *c)
@@ -51,6 +53,7 @@ static enum framed_status read_config(const struct framed_server_config *given, 
     if (c->handler == NULL || c->max_frame > FRAMED_FRAME_MOST || c->max_send > FRAMED_FRAME_MOST) return FRAMED_USAGE;
     if (c->replies != FRAMED_REPLIES_ORDERED && c->replies != FRAMED_REPLIES_NONE) return FRAMED_USAGE;
     if (c->workers > WORKERS_MOST || c->spin_us > LOOP_SPIN_MOST_US) return FRAMED_USAGE;
+    if ((c->protections & ~(uint32_t)CHANNEL_BUILT) != 0) return FRAMED_UNSUPPORTED;
     fill_defaults(c);
     return c->congestion != NULL ? framed_os_congestion_check(c->congestion) : FRAMED_OK;
 }

@@ -190,6 +190,8 @@ static void fill_kind(struct worker *w)
     k->idle_ms = c->idle_ms;
     k->send_ms = c->send_ms;
     k->linger_ms = c->linger_ms;
+    k->opening_ms = c->handshake_ms;
+    k->terms = framed_channel_listens(c->protections, c->max_frame);
 }
 
 enum framed_status framed_worker_init(struct worker *w, struct framed_server *srv)

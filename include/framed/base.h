@@ -101,6 +101,16 @@ enum framed_outcome {
 /* "REPLY", "NOT_EXECUTED", "MAYBE_EXECUTED". Static storage. */
 FRAMED_API const char *framed_outcome_name(enum framed_outcome outcome);
 
+/* What guards the frames of a connection (PROTOCOL.md §7.2). */
+enum framed_protection {
+    FRAMED_UNPROTECTED = 0,
+    FRAMED_CRC32C = 1,            /* a checksum behind each frame: finds accidents, stops nobody */
+    FRAMED_BLAKE2B = 2,           /* likewise; not built yet */
+    FRAMED_SHARED_KEY = 8,        /* Noise NNpsk0; not built yet */
+    FRAMED_PINNED_KEYS = 9,       /* Noise XX; not built yet */
+    FRAMED_SHARED_AND_PINNED = 10 /* Noise XXpsk0; not built yet */
+};
+
 /* A borrowed view of bytes, passed by value. Whoever hands it out says how long it is valid. `at` may be NULL when len is 0. */
 struct framed_bytes {
     const uint8_t *at;

@@ -184,6 +184,8 @@ struct framed_writer {
     struct framed_piece *tail;
     const struct framed_allocator *alloc;
     size_t unsent;
+    struct framed_sealing *sealing; /* of an extended connection */
+    uint32_t below;                 /* payloads shorter than this go as they are */
 };
 
 /* `alloc` is borrowed until fini. An empty writer holds no memory. */

@@ -84,6 +84,11 @@ struct framed_server_config {
     uint32_t
         spin_us; /* before it sleeps, a busy loop looks for work so long: 0, not at all; 50 is a good value; at most 1,000,000 */
     const char *congestion; /* TCP's congestion control, by name: the system's; borrowed until the server is freed */
+
+    /* Which protections a connection may have, bits 1u << enum framed_protection: all that are built. FRAMED_UNPROTECTED stands
+     * for plain frames. Who connects chooses among them. */
+    uint32_t protections;
+    uint32_t handshake_ms; /* for the opening of a connection that is not plain: 5 s */
 };
 
 /* Fills *config with zeros and its size. Always pass sizeof *config: it lets the struct grow. */
@@ -91,7 +96,8 @@ FRAMED_API void framed_server_config_init(struct framed_server_config *config, s
 
 /*
  * A server, not yet listening. The config is copied. FRAMED_USAGE: no handler, or a value out of range.
- * FRAMED_UNSUPPORTED: that way of waiting, or that congestion control, does not exist here or is not permitted. Also FRAMED_NOMEM, FRAMED_LIMIT, FRAMED_OS.
+ * FRAMED_UNSUPPORTED: that way of waiting, or that congestion control, does not exist here or is not permitted; or a protection
+ * is not built. Also FRAMED_NOMEM, FRAMED_LIMIT, FRAMED_OS.
  */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_server_new(const struct framed_server_config *config,
                                                                 struct framed_server **server);
@@ -131,16 +137,17 @@ FRAMED_API void framed_server_free(struct framed_server *server);
 struct framed_server_stats {
     size_t size;
     /* counters */
-    uint64_t accepted;        /* connections accepted */
-    uint64_t refused;         /* of these, closed at once because of the per-address limit */
-    uint64_t closed;          /* connections that are gone */
-    uint64_t bytes_in;        /* bytes received, length words included */
-    uint64_t bytes_out;       /* bytes handed to the system */
-    uint64_t requests;        /* whole frames given to the handler; those of a receive are counted after the last of them */
-    uint64_t replies;         /* replies queued */
-    uint64_t failed_calls;    /* calls failed by the handler, dropped, or past their deadline */
-    uint64_t framing_errors;  /* connections ended by a length that was not allowed, or by a cut frame */
-    uint64_t deadlines;       /* connections ended by a deadline */
+    uint64_t accepted;     /* connections accepted */
+    uint64_t refused;      /* of these, closed at once because of the per-address limit */
+    uint64_t closed;       /* connections that are gone */
+    uint64_t bytes_in;     /* bytes received, length words included */
+    uint64_t bytes_out;    /* bytes handed to the system */
+    uint64_t requests;     /* whole frames given to the handler; those of a receive are counted after the last of them */
+    uint64_t replies;      /* replies queued */
+    uint64_t failed_calls; /* calls failed by the handler, dropped, or past their deadline */
+    uint64_t
+        framing_errors; /* connections ended by a length that was not allowed, a cut frame, a wrong checksum or opening */
+    uint64_t deadlines; /* connections ended by a deadline */
     uint64_t accept_failures; /* times accepting failed (out of descriptors, memory, ...) */
     uint64_t log_suppressed;  /* log lines left out */
     /* gauges */
@@ -197,20 +204,22 @@ struct framed_client_config {
     size_t size;                              /* set by framed_client_config_init */
     const struct framed_allocator *allocator; /* default: malloc and friends; borrowed until framed_client_free */
     enum framed_replies replies;
-    uint32_t max_frame;      /* longest frame accepted: 16 MiB */
-    uint32_t max_send;       /* longest frame sent: as max_frame */
-    uint32_t max_calls;      /* unanswered calls: 1024; then FRAMED_FULL */
-    size_t max_unsent;       /* bytes waiting to be sent: 1 MiB; then FRAMED_FULL */
-    uint32_t frame_ms;       /* as the server's: 10 s ... */
-    uint32_t frame_rate;     /* ... plus its length at 4096 bytes a second */
-    uint32_t idle_ms;        /* never */
-    uint32_t send_ms;        /* as the server's: 30 s */
-    uint32_t linger_ms;      /* as the server's: 2 s */
-    uint32_t keepalive_ms;   /* as the server's: 60 s */
-    uint32_t backoff_ms;     /* framed_client_reconnect: first wait at most 100 ms ... */
-    uint32_t backoff_max_ms; /* ... doubled each time up to 10 s */
-    uint32_t spin_us;        /* as the server's: 0, not at all */
-    const char *congestion;  /* as the server's: the system's; borrowed until framed_client_free */
+    uint32_t max_frame;                /* longest frame accepted: 16 MiB */
+    uint32_t max_send;                 /* longest frame sent: as max_frame */
+    uint32_t max_calls;                /* unanswered calls: 1024; then FRAMED_FULL */
+    size_t max_unsent;                 /* bytes waiting to be sent: 1 MiB; then FRAMED_FULL */
+    uint32_t frame_ms;                 /* as the server's: 10 s ... */
+    uint32_t frame_rate;               /* ... plus its length at 4096 bytes a second */
+    uint32_t idle_ms;                  /* never */
+    uint32_t send_ms;                  /* as the server's: 30 s */
+    uint32_t linger_ms;                /* as the server's: 2 s */
+    uint32_t keepalive_ms;             /* as the server's: 60 s */
+    uint32_t backoff_ms;               /* framed_client_reconnect: first wait at most 100 ms ... */
+    uint32_t backoff_max_ms;           /* ... doubled each time up to 10 s */
+    uint32_t spin_us;                  /* as the server's: 0, not at all */
+    const char *congestion;            /* as the server's: the system's; borrowed until framed_client_free */
+    enum framed_protection protection; /* FRAMED_UNPROTECTED: plain frames. Else this, or no connection */
+    uint32_t handshake_ms;             /* for the peer to agree to that: 5 s */
 };
 
 /* Fills *config with zeros and its size; pass sizeof *config. */
@@ -225,7 +234,9 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_client_new(const struct fra
  * Resolves the name (which blocks as long as the system's resolver does) and connects, trying each address in turn.
  * FRAMED_OK: connected; should that have ended again already, framed_client_next tells. With wait_ms 0 it only begins,
  * FRAMED_MORE: a WRITABLE event tells that it is connected (until then framed_client_start says FRAMED_FULL), an ENDED event
- * without one before that it is not to be. FRAMED_TIMEOUT, FRAMED_REFUSED, FRAMED_NOT_FOUND, FRAMED_UNREACHABLE, FRAMED_DENIED,
+ * without one before that it is not to be. With a protection it is connected once the peer has agreed to that; else
+ * FRAMED_MALFORMED or FRAMED_TOO_LARGE (what came is not its opening), FRAMED_TRUNCATED (it closed), and FRAMED_TIMEOUT after
+ * handshake_ms. FRAMED_TIMEOUT, FRAMED_REFUSED, FRAMED_NOT_FOUND, FRAMED_UNREACHABLE, FRAMED_DENIED,
  * FRAMED_USAGE (also: already connected, or calls of the last connection are still to be reported), FRAMED_UNSUPPORTED,
  * FRAMED_NOMEM, FRAMED_LIMIT, FRAMED_OS.
  */

@@ -27,7 +27,7 @@ static const struct stranger strangers[] = {
     SAYS("PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", "PROXY"),
     SAYS("\r\n\r\n\0\r\nQUIT\n", "PROXY"),
     SAYS("\x05\x00\x00\x00hello", "little-endian"),
-    SAYS("\xf7\x46\x01\x01", "framed"),
+    SAYS("\xf7\x46\x01\x01", "a mode that is not accepted here"),
     SAYS("\xff\xff\xff\xff", "4294967295"),
 };
 

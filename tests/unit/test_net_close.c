@@ -278,7 +278,6 @@ static const struct {
     {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11, "TLS"},
     {"SSH-2.0-OpenSSH_9.2\r\n", 21, "SSH"},
     {"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", 37, "the PROXY protocol"},
-    {"\xf7\x46\x01\x00", 4, "an extended framed connection"},
     {"\x05\x00\x00\x00hello", 9, "a little-endian length"},
 };
 

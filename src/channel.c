@@ -1,0 +1,146 @@
+/*
+ * channel.c: opens extended connections, and says what was wrong with them.
+ * Must not know sockets, deadlines, nor what frames mean.
+ * Invariant: u.open is valid once is_open, u.opening before.
+ */
+#include "channel.h"
+#include "../proto/alloc.h"
+#include "../proto/be.h"
+#include <stdio.h>
+
+struct channel_terms framed_channel_listens(uint32_t protections, uint32_t max_frame)
+{
+    bool plain = protections & 1u << FRAMED_UNPROTECTED;
+    return (struct channel_terms){
+        .accepts = {.with = {[FRAMED_ORDERED] = (uint16_t)protections}, .plain = plain},
+        .plain = protections == 1u << FRAMED_UNPROTECTED,
+        .max_frame = max_frame,
+    };
+}
+
+struct channel_terms framed_channel_connects(enum framed_protection protection, uint32_t max_frame)
+{
+    return (struct channel_terms){
+        .connects = true,
+        .mode = framed_mode(protection, FRAMED_ORDERED),
+        .plain = protection == FRAMED_UNPROTECTED,
+        .max_frame = max_frame,
+    };
+}
+
+enum framed_status framed_channel_new(struct channel **made, const struct channel_terms *terms,
+                                      const struct framed_allocator *alloc)
+{
+    struct channel *ch = mem_new(alloc, sizeof *ch);
+    if (ch == NULL) return FRAMED_NOMEM;
+    *ch = (struct channel){.terms = terms};
+    enum framed_status st = terms->connects ? framed_opening_connect(&ch->u.opening, terms->mode)
+                                            : framed_opening_accept(&ch->u.opening, &terms->accepts);
+    check(st == FRAMED_OK); /* the owner has tried its terms */
+    *made = ch;
+    return FRAMED_OK;
+}
+
+void framed_channel_free(struct channel *ch, const struct framed_allocator *alloc)
+{
+    if (ch != NULL) mem_free(alloc, ch, sizeof *ch);
+}
+
+/* What we accept. A limit below the least that can be announced holds all the same. */
+static struct framed_hello our_hello(const struct channel_terms *terms)
+{
+    uint32_t max = terms->max_frame;
+    return (struct framed_hello){.max_frame = max < FRAMED_PARAMETER_LEAST ? FRAMED_PARAMETER_LEAST : max};
+}
+
+enum framed_status framed_channel_say(const struct channel *ch, struct framed_writer *writer)
+{
+    uint8_t bytes[FRAMED_OPENING_MOST];
+    size_t n;
+    struct framed_fault fault;
+    struct framed_hello hello = our_hello(ch->terms);
+    bool connects = ch->terms->connects;
+    enum framed_status st = framed_opening_encode(bytes, &n, connects ? FRAMED_CONNECTOR : FRAMED_ACCEPTOR,
+                                                  connects ? ch->terms->mode : ch->mode, &hello, &fault);
+    check(st == FRAMED_OK);
+    return framed_writer_raw(writer, framed_bytes_of(bytes, n));
+}
+
+static void open_up(struct channel *ch)
+{
+    const struct framed_opening *o = &ch->u.opening;
+    uint32_t most = framed_opening_hello(o).max_frame;
+    uint32_t trailer = o->mode >> 4 == FRAMED_CRC32C ? FRAMED_SUM_SIZE : 0;
+    bool connects = ch->terms->connects;
+    ch->mode = o->mode;
+    ch->is_open = true;
+    /* HELLO was frame 0, both ways. */
+    ch->u.open.in = (struct framed_sum_place){.from = connects ? FRAMED_ACCEPTOR : FRAMED_CONNECTOR, .counter = 1};
+    ch->u.open.out = (struct framed_sealing){
+        .most = most < FRAMED_FRAME_MOST - trailer ? most : FRAMED_FRAME_MOST - trailer,
+        .trailer = trailer,
+        .next = {.from = connects ? FRAMED_CONNECTOR : FRAMED_ACCEPTOR, .counter = 1},
+    };
+}
+
+enum framed_status framed_channel_next(struct channel *ch, struct framed_bytes *in)
+{
+    enum framed_status st = framed_opening_next(&ch->u.opening, in);
+    if (st != FRAMED_OK) return st;
+    ch->plain = ch->u.opening.plain;
+    if (!ch->plain) open_up(ch);
+    return FRAMED_OK;
+}
+
+enum framed_status framed_channel_end(struct channel *ch)
+{
+    return framed_opening_end(&ch->u.opening);
+}
+
+size_t framed_channel_wants(const struct channel *ch)
+{
+    return framed_opening_wants(&ch->u.opening);
+}
+
+uint32_t framed_channel_trailer(const struct channel *ch)
+{
+    return ch->u.open.out.trailer;
+}
+
+static const struct framed_fault *fault_of(const struct channel *ch, enum framed_status why)
+{
+    if (ch->is_open || (why != FRAMED_TOO_LARGE && why != FRAMED_MALFORMED)) return NULL;
+    return framed_opening_fault(&ch->u.opening);
+}
+
+bool framed_channel_word(const struct channel *ch, enum framed_status why, uint32_t *word)
+{
+    const struct framed_fault *fault = fault_of(ch, why);
+    if (fault == NULL || fault->what != FRAMED_FAULT_WORD || ch->terms->connects) return false;
+    *word = fault->found;
+    return true;
+}
+
+static const char *words_for(enum framed_status why)
+{
+    switch (why) {
+    case FRAMED_TIMEOUT: return "the opening was not finished in time";
+    case FRAMED_TRUNCATED: return "it ended inside the opening";
+    default: return framed_status_text(why);
+    }
+}
+
+bool framed_channel_why(const struct channel *ch, enum framed_status why, char *text, size_t size)
+{
+    if (ch->is_open && !ch->spoiled) return false;
+    if (ch->is_open) {
+        (void)snprintf(text, size, "a checksum was wrong: bytes were changed on their way, or a frame was lost or doubled");
+        return true;
+    }
+    const struct framed_fault *fault = fault_of(ch, why);
+    char said[FRAMED_FAULT_ROOM];
+    if (fault != NULL) framed_fault_say(fault, said, sizeof said);
+    (void)snprintf(text, size, "%s%s", ch->terms->connects ? "no framed peer here: " : "",
+                   fault != NULL ? said : words_for(why));
+    return true;
+}

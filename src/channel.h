@@ -1,0 +1,84 @@
+/*
+ * channel.h: what both ends of an extended connection agree to before its first frame (PROTOCOL.md §7), and what guards the
+ * frames since (§8). Bytes in, bytes out: the socket is conn.c's.
+ *
+ *   opening -framed_channel_next-> open       frames leave as `out` seals them, and framed_channel_check judges those that come
+ *                               -> failed     framed_channel_why says why
+ */
+#ifndef FRAMED_CHANNEL_H
+#define FRAMED_CHANNEL_H
+
+#include "../proto/opening.h"
+#include "../proto/writer.h"
+
+/* What the connections of one owner agree to. */
+struct channel_terms {
+    struct framed_accept accepts; /* of who listens: plain, too, or only one of these modes */
+    uint8_t mode;                 /* of who connects: what is asked for, in the place of a plain connection */
+    bool connects;
+    bool plain; /* nothing but plain connections: there is no channel */
+    uint32_t max_frame;
+};
+
+struct channel {
+    const struct channel_terms *terms;
+    union {
+        struct framed_opening opening; /* until it is open */
+        struct {
+            struct framed_sealing out;
+            struct framed_sum_place in;
+        } open;
+    } u;
+    uint8_t mode;
+    bool is_open;
+    bool plain;                                        /* it is open, and plain: there is no need of a channel */
+    bool spoiled;                                      /* a trailer was wrong */
+    uint8_t room[FRAMED_HELLO_MOST + FRAMED_SUM_SIZE]; /* who connects receives the opening here: not a byte more of it */
+};
+
+/* Protections that are built, bits 1u << enum framed_protection. */
+enum { CHANNEL_BUILT = 1u << FRAMED_UNPROTECTED | 1u << FRAMED_CRC32C };
+
+/* What a listener agrees to that accepts these protections (CHANNEL_BUILT or fewer), and what who wants this one asks for. */
+struct channel_terms framed_channel_listens(uint32_t protections, uint32_t max_frame);
+struct channel_terms framed_channel_connects(enum framed_protection protection, uint32_t max_frame);
+
+/* Begins to open; FRAMED_NOMEM. `terms` are borrowed. Freed with framed_channel_free. */
+enum framed_status framed_channel_new(struct channel **ch, const struct channel_terms *terms,
+                                      const struct framed_allocator *alloc);
+void framed_channel_free(struct channel *ch, const struct framed_allocator *alloc);
+
+/* Queues our own opening: who connects at once, who listens when it is open. FRAMED_NOMEM. */
+enum framed_status framed_channel_say(const struct channel *ch, struct framed_writer *writer);
+
+/*
+ * Takes what belongs to the peer's opening off *in. FRAMED_MORE: there is more to come. FRAMED_OK: it is open, *in is what follows.
+ * Else it has failed.
+ */
+enum framed_status framed_channel_next(struct channel *ch, struct framed_bytes *in);
+
+/* The stream has ended inside the opening: as framed_opening_end. */
+enum framed_status framed_channel_end(struct channel *ch);
+
+/* How many bytes of the stream belong to the opening for certain, at most sizeof room; at least 1. */
+size_t framed_channel_wants(const struct channel *ch);
+
+/* Bytes behind each payload that comes, once it is open. */
+uint32_t framed_channel_trailer(const struct channel *ch);
+
+/* Judges a frame, and takes its trailer off. False: the trailer was wrong. */
+static inline bool channel_check(struct channel *ch, struct framed_bytes *payload)
+{
+    if (ch->u.open.out.trailer == 0) return true;
+    ch->spoiled = framed_sum_check(payload, &ch->u.open.in) != FRAMED_OK;
+    ch->u.open.in.counter++;
+    return !ch->spoiled;
+}
+
+/* Why the opening came to nothing, or what was wrong since, for people. False: it is not the channel that was wrong. */
+bool framed_channel_why(const struct channel *ch, enum framed_status why, char *text, size_t size);
+
+/* The word that was neither a length nor a preface, where a connector's first one must be; false: it is not that. */
+bool framed_channel_word(const struct channel *ch, enum framed_status why, uint32_t *word);
+
+#endif
