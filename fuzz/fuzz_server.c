@@ -6,8 +6,12 @@
  *
  * Input: setup (`setup_read`), a program in pairs (what the peer or the world does, how much), the stream. What the program
  * leaves of the stream is sent at its end. The first byte of a request says what the handler does with it.
+ *
+ * A stream that begins with a preface's first byte is sent as it is: whatever it means, the server must bear it. One that begins with
+ * another byte above 7f is sealed: what follows that byte is sent with an opening before it and trailers behind its frames.
  */
 #include "fuzz.h"
+#include "opening.h"
 #include "sim.h"
 #include <framed/net.h>
 #include <stdlib.h>
@@ -53,10 +57,14 @@ struct run {
     size_t call_count;
     size_t kept_count;
     unsigned setup;
-    uint8_t *memory; /* of a stream that was made here */
-    bool over;       /* a call has failed inside the handler: no further one may start */
-    bool probing;    /* another peer asks */
-    bool impatient;  /* the peer did something for which replies may be lost */
+    uint8_t *memory;                     /* of a stream that was made here */
+    uint8_t *sealed;                     /* likewise, of a sealed one */
+    uint8_t answer[FRAMED_OPENING_MOST]; /* then what the server opens with */
+    size_t answer_len;
+    bool raw;       /* nobody knows what the stream means */
+    bool over;      /* a call has failed inside the handler: no further one may start */
+    bool probing;   /* another peer asks */
+    bool impatient; /* the peer did something for which replies may be lost */
     bool drained;
     bool finished; /* the peer will not send any more */
 };
@@ -108,7 +116,7 @@ static void handle(void *ctx, struct framed_call *to)
 {
     struct run *r = ctx;
     struct framed_bytes body = framed_call_body(to);
-    if (r->probing) {
+    if (r->probing || r->raw) {
         (void)framed_call_reply(to, body);
         return;
     }
@@ -195,23 +203,39 @@ static void answer_all(struct run *r)
 
 /* ---- what must hold ---- */
 
+/* Takes what must come off what has come. False: it has not all come. */
+static bool came(struct framed_bytes *got, const void *what, size_t n, const char *property)
+{
+    size_t k = got->len < n ? got->len : n;
+    fuzz_must(k == 0 || memcmp(got->at, what, k) == 0, property);
+    *got = framed_bytes_of(got->at + k, got->len - k);
+    return k == n;
+}
+
+static bool trailer_came(struct framed_bytes *got, const struct call *call, uint64_t counter)
+{
+    uint32_t sum = framed_sum_of(framed_bytes_of(call->reply, call->len),
+                                 &(struct framed_sum_place){.from = FRAMED_ACCEPTOR, .counter = counter});
+    const uint8_t trailer[FRAMED_SUM_SIZE] = {(uint8_t)(sum >> 24), (uint8_t)(sum >> 16), (uint8_t)(sum >> 8), (uint8_t)sum};
+    return came(got, trailer, sizeof trailer, "a reply has its trailer");
+}
+
 /* What has come is the answers, in the order of the requests, up to the first that failed or is not there yet. */
 static bool replies_hold(struct run *r)
 {
     struct framed_bytes got = sim_peer_received(r->peer);
+    size_t trailer = r->sealed != NULL ? FRAMED_SUM_SIZE : 0;
+    if (r->raw) return true;
+    if (!came(&got, r->answer, r->answer_len, "the server opens in the mode that it was asked for"))
+        return r->call_count == 0;
     for (size_t i = 0; i < r->call_count && i < MOST_CALLS; i++) {
         const struct call *call = &r->calls[i];
         if (!call->answered || call->failed || (r->setup & SETUP_NO_REPLIES)) break;
-        uint8_t word[4] = {(uint8_t)(call->len >> 24), (uint8_t)(call->len >> 16), (uint8_t)(call->len >> 8),
-                           (uint8_t)call->len};
-        size_t k = got.len < 4 ? got.len : 4;
-        fuzz_must(k == 0 || memcmp(got.at, word, k) == 0, "the lengths of the replies are those of the answers, in order");
-        if (got.len < 4) return false;
-        got = framed_bytes_of(got.at + 4, got.len - 4);
-        k = got.len < call->len ? got.len : call->len;
-        fuzz_must(k == 0 || memcmp(got.at, call->reply, k) == 0, "the replies are the answers, in order");
-        if (got.len < call->len) return false;
-        got = framed_bytes_of(got.at + call->len, got.len - call->len);
+        size_t len = call->len + trailer;
+        uint8_t word[4] = {(uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len};
+        if (!came(&got, word, 4, "the lengths of the replies are those of the answers, in order")) return false;
+        if (!came(&got, call->reply, call->len, "the replies are the answers, in order")) return false;
+        if (trailer > 0 && !trailer_came(&got, call, i + 1)) return false;
     }
     fuzz_must(got.len == 0, "nothing comes that was not answered");
     return true;
@@ -308,10 +332,15 @@ static void finish_peer(struct run *r)
     fuzz_must(gone || !r->finished || !all_answered, "a peer that has finished is let go");
     bool whole = replies_hold(r);
     bool patient = (r->setup & SETUP_NO_DEADLINES) && !r->impatient && !(r->setup & SETUP_NO_MEMORY);
-    if (!patient || !all_answered) return;
+    if (!patient || !all_answered || r->raw) return;
     fuzz_must(whole, "a patient peer gets every reply");
     bool stopped = r->over || (r->setup & SETUP_NO_REPLIES);
     for (size_t i = 0; i < r->call_count && i < MOST_CALLS; i++) stopped |= r->calls[i].failed;
+    if (r->sealed != NULL) {
+        fuzz_must(stopped || r->sent < r->stream.len || r->call_count == r->frames.n,
+                  "every request of a patient peer is handled");
+        return;
+    }
     struct fuzz_frames sent;
     fuzz_frames_read(&sent, framed_bytes_of(r->stream.at, r->sent), r->config.max_frame);
     fuzz_must(stopped || r->call_count == sent.n, "every request of a patient peer is handled");
@@ -373,6 +402,62 @@ static void setup_read(struct run *r, struct framed_bytes *in)
     if (r->setup & SETUP_NO_MEMORY) meter_fail_at(sim_meter(), 1 + fails_at, METER_ONCE);
 }
 
+/* ---- the stream ---- */
+
+static size_t put(uint8_t *to, struct framed_bytes bytes)
+{
+    if (bytes.len > 0) memcpy(to, bytes.at, bytes.len);
+    return bytes.len;
+}
+
+static uint32_t word_at(const uint8_t *at)
+{
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+/* Plain frames as a connector sends them that asked for checksums: an opening, and a trailer behind each. What is cut, or no frame, stays so. */
+static struct framed_bytes sealed(struct run *r, struct framed_bytes in)
+{
+    struct framed_fault fault;
+    const struct framed_hello asks = {0},
+                              answers = {.max_frame = r->config.max_frame == 0                       ? 0
+                                                      : r->config.max_frame < FRAMED_PARAMETER_LEAST ? FRAMED_PARAMETER_LEAST
+                                                                                                     : r->config.max_frame};
+    const uint8_t mode = framed_mode(FRAMED_CRC32C, FRAMED_ORDERED);
+    size_t n;
+    fuzz_must(framed_opening_encode(r->answer, &r->answer_len, FRAMED_ACCEPTOR, mode, &answers, &fault) == FRAMED_OK,
+              "an answer");
+    uint8_t *to = malloc(FRAMED_OPENING_MOST + 2 * in.len + FRAMED_SUM_SIZE);
+    fuzz_must(to != NULL, "there is memory for the harness");
+    fuzz_must(framed_opening_encode(to, &n, FRAMED_CONNECTOR, mode, &asks, &fault) == FRAMED_OK, "an opening");
+    for (uint64_t counter = 1; in.len >= FRAMED_LENGTH_SIZE; counter++) {
+        uint32_t len = word_at(in.at), summed = len <= FRAMED_FRAME_MOST - FRAMED_SUM_SIZE ? len + FRAMED_SUM_SIZE : len;
+        const uint8_t word[4] = {(uint8_t)(summed >> 24), (uint8_t)(summed >> 16), (uint8_t)(summed >> 8), (uint8_t)summed};
+        n += put(to + n, framed_bytes_of(word, 4));
+        in = framed_bytes_of(in.at + 4, in.len - 4);
+        if (len > in.len) break;
+        n += put(to + n, framed_bytes_of(in.at, len));
+        fuzz_must(framed_sum_add(to + n - len, len, &(struct framed_sum_place){.counter = counter}) == FRAMED_OK,
+                  "a trailer");
+        n += FRAMED_SUM_SIZE;
+        in = framed_bytes_of(in.at + len, in.len - len);
+    }
+    n += put(to + n, in);
+    r->sealed = to;
+    return framed_bytes_of(to, n);
+}
+
+static void read_stream(struct run *r, struct framed_bytes in)
+{
+    bool extended = in.len > 0 && in.at[0] >= 0x80;
+    r->raw = extended && in.at[0] == 0xf7;
+    if (extended && !r->raw) (void)fuzz_byte(&in);
+    r->stream = r->setup & SETUP_LONG && !r->raw ? fuzz_long_frames(in, &r->memory) : in;
+    fuzz_frames_read(&r->frames, r->stream, r->config.max_frame);
+    if (extended && !r->raw) r->stream = sealed(r, r->stream);
+    if (!extended) r->config.protections = 1u << FRAMED_UNPROTECTED;
+}
+
 static bool begin(struct run *r)
 {
     enum framed_status st = framed_server_new(&r->config, &r->server);
@@ -415,8 +500,7 @@ int framed_fuzz_server(const uint8_t *at, size_t n)
     run = (struct run){.server = NULL};
     setup_read(&run, &in);
     struct framed_bytes program = fuzz_program(&in);
-    run.stream = run.setup & SETUP_LONG ? fuzz_long_frames(in, &run.memory) : in;
-    fuzz_frames_read(&run.frames, run.stream, run.config.max_frame);
+    read_stream(&run, in);
     if (begin(&run)) serve(&run, program);
     framed_server_free(run.server);
     answer_all(&run);
@@ -424,5 +508,6 @@ int framed_fuzz_server(const uint8_t *at, size_t n)
     for (size_t i = 0; i < MOST_CALLS; i++) free(run.calls[i].reply);
     fuzz_frames_free(&run.frames);
     free(run.memory);
+    free(run.sealed);
     return 0;
 }

@@ -94,7 +94,8 @@ static size_t from_hex(const char *hex, uint32_t max_frame, uint8_t *to)
     return n;
 }
 
-static void streams(const struct way *ways, size_t way_count, seed_fn *seed, void *ctx)
+/* `before`: hex, goes before each stream. */
+static void streams(const struct way *ways, size_t way_count, const char *before, seed_fn *seed, void *ctx)
 {
     static uint8_t input[MOST_SEED + 512];
     struct vectors vectors;
@@ -107,6 +108,7 @@ static void streams(const struct way *ways, size_t way_count, seed_fn *seed, voi
             size_t program = from_hex(ways[k].program, 0, input + n + 1);
             input[n] = (uint8_t)program;
             n += 1 + program;
+            n += from_hex(before, 0, input + n);
             memcpy(input + n, v->input, v->input_len);
             snprintf(name, sizeof name, "%s-%zu", v->name, k);
             seed(ctx, name, input, n + v->input_len);
@@ -166,6 +168,22 @@ static void openings(seed_fn *seed, void *ctx)
     }
     opening_cases_free(&cases);
     inputs(written, sizeof written / sizeof *written, seed, ctx);
+}
+
+/* Each opening as a whole stream, for a server, in pieces. */
+static void opened_streams(seed_fn *seed, void *ctx)
+{
+    struct opening_cases cases;
+    opening_cases_load(&cases, FRAMED_VECTORS "/opening.txt", NULL);
+    for (size_t i = 0; i < cases.n; i++) {
+        const struct opening_case *c = &cases.at[i];
+        uint8_t input[512];
+        size_t n = from_hex("0100030000000000 04 00030102", 0, input);
+        if (!c->to_acceptor || c->input_len > sizeof input - n) continue;
+        memcpy(input + n, c->input, c->input_len);
+        seed(ctx, c->name, input, n + c->input_len);
+    }
+    opening_cases_free(&cases);
 }
 
 /* Every operation of the writer behind every other. */
@@ -243,16 +261,18 @@ static void ranges(seed_fn *seed, void *ctx)
 void fuzz_seeds(const char *harness, seed_fn *seed, void *ctx)
 {
     if (strcmp(harness, "reader") == 0) {
-        streams(reader_ways, COUNT(reader_ways), seed, ctx);
+        streams(reader_ways, COUNT(reader_ways), "", seed, ctx);
         words(seed, ctx);
     }
     if (strcmp(harness, "writer") == 0) operations(seed, ctx);
     if (strcmp(harness, "server") == 0) {
-        streams(server_ways, COUNT(server_ways), seed, ctx);
+        streams(server_ways, COUNT(server_ways), "", seed, ctx);
+        streams(server_ways, COUNT(server_ways), "80", seed, ctx); /* sealed */
         inputs(server_inputs, COUNT(server_inputs), seed, ctx);
+        opened_streams(seed, ctx);
     }
     if (strcmp(harness, "client") == 0) {
-        streams(client_ways, COUNT(client_ways), seed, ctx);
+        streams(client_ways, COUNT(client_ways), "", seed, ctx);
         inputs(client_inputs, COUNT(client_inputs), seed, ctx);
     }
     if (strcmp(harness, "options") == 0) {
@@ -260,7 +280,7 @@ void fuzz_seeds(const char *harness, seed_fn *seed, void *ctx)
         ranges(seed, ctx);
     }
     if (strcmp(harness, "inspect") == 0) {
-        streams(inspect_ways, COUNT(inspect_ways), seed, ctx);
+        streams(inspect_ways, COUNT(inspect_ways), "", seed, ctx);
         record(seed, ctx);
     }
     if (strcmp(harness, "opening") == 0) openings(seed, ctx);
