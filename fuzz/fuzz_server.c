@@ -208,7 +208,7 @@ static bool came(struct framed_bytes *got, const void *what, size_t n, const cha
 {
     size_t k = got->len < n ? got->len : n;
     fuzz_must(k == 0 || memcmp(got->at, what, k) == 0, property);
-    *got = framed_bytes_of(got->at + k, got->len - k);
+    if (k > 0) *got = framed_bytes_of(got->at + k, got->len - k);
     return k == n;
 }
 
