@@ -8,7 +8,7 @@
  * of the pieces, over and over; the stream.
  */
 #include "fuzz.h"
-#include "opening.h"
+#include <framed/secure.h>
 #include <stdlib.h>
 #include <string.h>
 

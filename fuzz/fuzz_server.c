@@ -11,9 +11,9 @@
  * another byte above 7f is sealed: what follows that byte is sent with an opening before it and trailers behind its frames.
  */
 #include "fuzz.h"
-#include "opening.h"
 #include "sim.h"
 #include <framed/net.h>
+#include <framed/secure.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -3,21 +3,24 @@
  * Must not know which frame comes next: it is told.
  * Invariant: what add() writes, check() accepts in the same place, and nowhere else but by chance (one in 2^32).
  */
-#include "channel_sum.h"
 #include "be.h"
-#include "crc32c.h"
+#include <framed/secure.h>
 
 enum { HEAD = 1 + 8 + 4 }; /* direction, counter, length as on the wire */
 
-uint32_t framed_sum_of(struct framed_bytes payload, const struct framed_sum_place *place)
+uint32_t framed_sum_start(size_t n, const struct framed_sum_place *place)
 {
     uint8_t head[HEAD];
     head[0] = (uint8_t)place->from;
     be64_put(head + 1, place->counter);
-    be32_put(head + 9, (uint32_t)(payload.len + FRAMED_SUM_SIZE));
+    be32_put(head + 9, (uint32_t)(n + FRAMED_SUM_SIZE));
     uint32_t crc = place->preface != NULL ? framed_crc32c(0, place->preface, 4) : 0;
-    crc = framed_crc32c(crc, head, sizeof head);
-    return framed_crc32c(crc, payload.at, payload.len);
+    return framed_crc32c(crc, head, sizeof head);
+}
+
+uint32_t framed_sum_of(struct framed_bytes payload, const struct framed_sum_place *place)
+{
+    return framed_crc32c(framed_sum_start(payload.len, place), payload.at, payload.len);
 }
 
 enum framed_status framed_sum_add(uint8_t *payload, size_t n, const struct framed_sum_place *place)

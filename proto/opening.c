@@ -10,8 +10,8 @@
  *   WANT_HELLO     as many as that says (perhaps 0)    OPEN, FAILED
  *   OPEN, FAILED   nothing
  */
-#include "opening.h"
 #include "be.h"
+#include <framed/secure.h>
 #include <string.h>
 
 enum { WANT_PREFACE, WANT_LENGTH, WANT_HELLO, OPEN, FAILED };

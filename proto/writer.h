@@ -2,7 +2,7 @@
 #ifndef FRAMED_WRITER_H
 #define FRAMED_WRITER_H
 
-#include "channel_sum.h"
+#include <framed/secure.h>
 #include <stdbool.h>
 
 enum piece_kind {

@@ -8,8 +8,8 @@
 #ifndef FRAMED_CHANNEL_H
 #define FRAMED_CHANNEL_H
 
-#include "../proto/opening.h"
 #include "../proto/writer.h"
+#include <framed/secure.h>
 
 /* What the connections of one owner agree to. */
 struct channel_terms {

@@ -7,6 +7,7 @@ Standard library only.
   peer.py vectors DIR                   check frames.txt and words.txt: whole, byte by byte, and at every cut point
   peer.py serve HOST:PORT               echo every frame; says "listening on HOST:PORT"; ends when stdin closes
   peer.py call HOST:PORT                send frames of random sizes, pipelined, and check the echo
+                                        (--checksum, both: as §7 and §8 have it)
   peer.py examples FILE HOST:PORT       replay the wire blocks of PROTOCOL.md against an echo server
 """
 
@@ -17,6 +18,8 @@ import socket
 import sys
 import threading
 import time
+
+import peer_sums
 
 MOST = 2**31 - 1  # the longest payload there can be (§2.2)
 DEFAULT_MAX_FRAME = 16 << 20  # §2.3
@@ -262,23 +265,38 @@ def close_in_order(sock):
         sock.close()
 
 
-def echo(sock, max_frame, dribble):
+def open_link(sock, side, checksum, dribble):
+    """What guards the frames of a connection from now on."""
+    if not checksum:
+        return peer_sums.Plain()
+    link = peer_sums.Checked(side)
+    if side == "connector":
+        send_bytes(sock, link.opening(), dribble)
+        link.read_opening(lambda n: receive_exactly(sock, n))
+    else:
+        link.read_opening(lambda n: receive_exactly(sock, n))
+        send_bytes(sock, link.opening(), dribble)
+    return link
+
+
+def echo(sock, args, dribble):
     """Answers each request with itself, in order, until the peer's end or an error."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.settimeout(PATIENCE_S)
-    decoder = Decoder(max_frame)
+    decoder = Decoder(min(args.max_frame + 4, MOST) if args.checksum else args.max_frame)
     try:
+        link = open_link(sock, "acceptor", args.checksum, dribble)
         while decoder.rejected is None:
             data = sock.recv(65536)
             for payload in decoder.feed(data):
-                send_bytes(sock, encode(payload), dribble)
+                send_bytes(sock, encode(link.ours.seal(link.theirs.unseal(payload))), dribble)
             if not data:
                 break
         if decoder.rejected is not None:
             say(decoder.error_text())
         elif decoder.end() != CLOSED:
             say("the stream ended inside a frame")
-    except OSError as error:
+    except (OSError, ProtocolError, peer_sums.SumError) as error:
         say(str(error))
     close_in_order(sock)
 
@@ -289,7 +307,7 @@ def accept_for_ever(listener, args):
             sock, _ = listener.accept()
         except OSError:
             return  # the listener was closed
-        worker = (sock, args.max_frame, dribbler(args.dribble))
+        worker = (sock, args, dribbler(args.dribble))
         threading.Thread(target=echo, args=worker, daemon=True).start()
 
 
@@ -317,17 +335,18 @@ def payloads(count, seed, largest):
 class Sender(threading.Thread):
     """Sends all requests while the main thread reads: who writes before he reads may wait for ever (§3.7)."""
 
-    def __init__(self, sock, args):
+    def __init__(self, sock, args, link):
         super().__init__(daemon=True)
         self.sock = sock
         self.args = args
+        self.link = link
         self.error = None
 
     def run(self):
         dribble = dribbler(self.args.dribble, self.args.seed)
         try:
             for payload in payloads(self.args.count, self.args.seed, self.args.largest):
-                send_bytes(self.sock, encode(payload), dribble)
+                send_bytes(self.sock, encode(self.link.ours.seal(payload)), dribble)
         except OSError as error:
             self.error = error
 
@@ -347,7 +366,8 @@ def receive_until_end(sock, decoder):
 
 def check_echo(sock, args):
     """The n-th reply must be the n-th request; then we half-close, and the peer's clean end must come (§3.2, §3.5)."""
-    sender = Sender(sock, args)
+    link = open_link(sock, "connector", args.checksum, dribbler(args.dribble, args.seed))
+    sender = Sender(sock, args, link)
     sender.start()
     expected = payloads(args.count, args.seed, args.largest)
     seen = total = 0
@@ -356,6 +376,7 @@ def check_echo(sock, args):
     for reply in receive_until_end(sock, Decoder(MOST)):
         if seen == args.count:
             raise ProtocolError("a reply that nobody asked for")
+        reply = link.theirs.unseal(reply)
         if reply != next(expected):
             raise ProtocolError(f"reply {seen} is not request {seen}")
         seen += 1
@@ -374,7 +395,7 @@ def run_call(args):
         with socket.create_connection(parse_address(args.address), timeout=PATIENCE_S) as sock:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             total = check_echo(sock, args)
-    except (OSError, ProtocolError) as error:
+    except (OSError, ProtocolError, peer_sums.SumError) as error:
         say(f"FAILED: {error}")
         return 1
     say(f"{args.count} replies, {total} bytes, all as they should be")
@@ -453,6 +474,7 @@ def main():
     serve = commands.add_parser("serve")
     serve.add_argument("address", metavar="HOST:PORT")
     serve.add_argument("--dribble", action="store_true", help="send in pieces of 1 to 13 bytes")
+    serve.add_argument("--checksum", action="store_true", help="CRC32C behind every frame; nothing else is accepted")
     serve.add_argument("--max-frame", type=int, default=DEFAULT_MAX_FRAME, metavar="BYTES")
     serve.set_defaults(run=run_serve)
 
@@ -461,6 +483,7 @@ def main():
     call.add_argument("--count", type=int, default=100, metavar="N")
     call.add_argument("--seed", type=int, default=1, metavar="S")
     call.add_argument("--largest", type=int, default=99999, metavar="BYTES", help="no frame is longer")
+    call.add_argument("--checksum", action="store_true", help="CRC32C behind every frame")
     call.add_argument("--dribble", action="store_true", help="send in pieces of 1 to 13 bytes")
     call.set_defaults(run=run_call)
 

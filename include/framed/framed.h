@@ -22,6 +22,7 @@
 #include <framed/base.h>
 #include <framed/frame.h>
 #include <framed/net.h>
+#include <framed/secure.h>
 
 #define FRAMED_VERSION_MAJOR 0
 #define FRAMED_VERSION_MINOR 1

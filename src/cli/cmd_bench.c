@@ -81,12 +81,20 @@ static void stop_self(struct bench *b)
 
 /* ---- the run ---- */
 
+/* What the peer said, or that it closed, was not what opens a connection. */
+static bool is_no_opening(enum framed_status st)
+{
+    return st == FRAMED_MALFORMED || st == FRAMED_TOO_LARGE || st == FRAMED_TRUNCATED;
+}
+
 static enum cli_exit cannot_connect(const struct bench *b, enum framed_status st)
 {
     if (st == FRAMED_USAGE)
         framed_say_wrong_address(b->told.address, "connected");
     else
-        framed_host_say("cannot connect to %.120s: %s", b->told.address, framed_status_text(st));
+        framed_host_say("cannot connect to %.120s: %s%s", b->told.address,
+                        b->told.plan.protection != FRAMED_UNPROTECTED && is_no_opening(st) ? "no framed peer here: " : "",
+                        framed_status_text(st));
     return framed_exit_of_opening(st);
 }
 

@@ -175,6 +175,7 @@ static void set_plan(struct bench_told *b)
     p->warmup_ns = number(b, OPT_WARMUP) * NS_A_MS;
     p->timeout_ns = number(b, OPT_TIMEOUT) == CLI_NEVER ? OS_FOREVER : number(b, OPT_TIMEOUT) * NS_A_MS;
     p->max_frame = (uint32_t)number(b, OPT_MAX_FRAME);
+    p->protection = framed_option_protection(b->options);
     p->verify = bench_given(b, OPT_VERIFY);
 }
 

@@ -576,6 +576,7 @@ static enum framed_status get_memory(struct call *c)
     config.frame_ms = FRAMED_NEVER;
     config.send_ms = c->manner == NO_REPLIES ? framed_option_ms(c->options, OPT_TIMEOUT) : FRAMED_NEVER;
     config.congestion = c->congestion;
+    config.protection = framed_option_protection(c->options);
 
     c->flights = c->alloc->resize(c->alloc->ctx, NULL, 0, c->pipeline * sizeof *c->flights);
     if (c->flights == NULL) return FRAMED_NOMEM;

@@ -464,6 +464,7 @@ static enum cli_exit connect_to_peer(struct ping *p)
     config.max_calls = MOST_IN_FLIGHT;
     config.frame_ms = FRAMED_NEVER; /* -t is the deadline here */
     config.send_ms = FRAMED_NEVER;
+    config.protection = framed_option_protection(p->options);
     enum framed_status st = framed_client_new(&config, &p->client);
     if (st != FRAMED_OK) {
         framed_host_say("cannot start a client: %s", framed_status_text(st));

@@ -179,6 +179,7 @@ static void configure(struct serve *s, struct framed_server_config *config)
     config->call_ms = framed_option_ms(s->options, OPT_CALL_TIMEOUT);
     config->send_ms = framed_option_ms(s->options, OPT_SEND_TIMEOUT);
     config->drain_ms = framed_option_ms(s->options, OPT_DRAIN);
+    if (value[OPT_CHECKSUM].given) config->protections = 1u << framed_option_protection(s->options);
     if (value[OPT_EXEC].given) {
         config->handler = framed_exec_answer;
         config->max_calls = 1; /* the commands of a connection run one after the other */
@@ -253,7 +254,8 @@ static void say_ready(const struct serve *s, uint32_t max_frame)
     char address[OS_ADDRESS_TEXT_SIZE], size[40];
     framed_size_text(max_frame, size, sizeof size);
     for (size_t i = 0; framed_server_address(s->server, i, address, sizeof address) == FRAMED_OK; i++)
-        framed_host_say("listening on %s (plain; max frame %s)", address, size);
+        framed_host_say("listening on %s (%s; max frame %s)", address,
+                        s->options->value[OPT_CHECKSUM].given ? "crc32c" : "plain, crc32c", size);
 }
 
 static void drain(void *server)

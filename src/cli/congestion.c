@@ -1,10 +1,15 @@
 /*
- * Owns: the option --congestion, and what is said if it cannot be.
+ * Owns: the options about connections that several commands have: --congestion, and what is said if it cannot be; --checksum.
  * Must not know: which command it is for.
  */
 #include "commands.h"
 #include "host.h"
 #include "os.h"
+
+enum framed_protection framed_option_protection(const struct cli_options *options)
+{
+    return options->value[OPT_CHECKSUM].given ? FRAMED_CRC32C : FRAMED_UNPROTECTED; /* there is one choice */
+}
 
 enum cli_exit framed_option_congestion(const struct cli_options *options, const char **name)
 {

@@ -41,14 +41,15 @@ struct load_plan {
     uint64_t rate;           /* a second, of all connections together; 0: closed loop */
     uint64_t count;          /* requests behind the warm-up; 0: until duration_ns has passed */
     uint64_t duration_ns, warmup_ns;
-    uint64_t timeout_ns;            /* OS_FOREVER: none */
-    uint32_t size_least, size_most; /* of payloads */
-    uint32_t max_frame;             /* longest reply taken */
-    const char *congestion;         /* of TCP; NULL: the system's */
-    bool verify;                    /* replies must be their requests */
-    bool whole;                     /* every payload is all of `body`; else its first 8 bytes number it */
-    struct framed_bytes body;       /* at least size_most bytes */
-    void (*changed)(void *ctx);     /* a thread is ready, or over; from any of them */
+    uint64_t timeout_ns;               /* OS_FOREVER: none */
+    uint32_t size_least, size_most;    /* of payloads */
+    uint32_t max_frame;                /* longest reply taken */
+    const char *congestion;            /* of TCP; NULL: the system's */
+    enum framed_protection protection; /* of the connections; none of keys */
+    bool verify;                       /* replies must be their requests */
+    bool whole;                        /* every payload is all of `body`; else its first 8 bytes number it */
+    struct framed_bytes body;          /* at least size_most bytes */
+    void (*changed)(void *ctx);        /* a thread is ready, or over; from any of them */
     void *ctx;
 };
 

@@ -125,16 +125,27 @@ static void begin_request(struct load_conn *c, uint64_t now)
     }
 }
 
+/* Bytes behind each payload. */
+static uint32_t trailer_of(const struct load_plan *plan)
+{
+    return plan->protection != FRAMED_UNPROTECTED ? FRAMED_SUM_SIZE : 0;
+}
+
 /* The length word and the number; returns the bytes they have. */
 static size_t put_head(const struct load_conn *c, uint8_t *out)
 {
     uint32_t len = c->next_len, n = stamped(c->thread->plan, len);
     uint8_t key[STAMP];
-    enum framed_status st = framed_length_encode(out, len, FRAMED_FRAME_MOST);
+    enum framed_status st = framed_length_encode(out, len + trailer_of(c->thread->plan), FRAMED_FRAME_MOST);
     (void)st; /* the options allow no longer one */
     stamp(c, c->number, key);
     memcpy(out + FRAMED_LENGTH_SIZE, key, n);
     return FRAMED_LENGTH_SIZE + n;
+}
+
+static void put_word(uint8_t *at, uint32_t word)
+{
+    for (unsigned i = 0; i < 4; i++) at[i] = (uint8_t)(word >> 8 * (3 - i));
 }
 
 /* ---- sending ---- */
@@ -152,6 +163,7 @@ static void advance(struct load_conn *c, size_t n)
     while (c->view_count > 0 && n >= c->views[0].len) {
         n -= c->views[0].len;
         c->views[0] = c->views[1];
+        c->views[1] = c->views[2];
         c->view_count--;
     }
     if (c->view_count > 0) c->views[0] = framed_bytes_of(c->views[0].at + n, c->views[0].len - n);
@@ -194,12 +206,18 @@ static void fill_batch(struct load_conn *c, uint64_t now)
     const struct load_plan *plan = c->thread->plan;
     uint8_t *at = c->thread->batch;
     size_t used = 0;
+    uint32_t trailer = trailer_of(plan);
     while (may_begin(c)) {
         uint32_t len = next_len(c), n = stamped(plan, len);
-        if (len > BATCHED_MOST || used + FRAMED_LENGTH_SIZE + len > BATCH) break;
+        if (len > BATCHED_MOST || used + FRAMED_LENGTH_SIZE + len + trailer > BATCH) break;
         used += put_head(c, at + used);
         memcpy(at + used, plan->body.at + n, len - n);
         used += len - n;
+        if (trailer > 0) {
+            put_word(at + used, framed_sum_of(framed_bytes_of(at + used - len, len),
+                                              &(struct framed_sum_place){.counter = c->sums_out++}));
+            used += trailer;
+        }
         begin_request(c, now);
     }
     c->views[0] = framed_bytes_of(at, used);
@@ -208,10 +226,17 @@ static void fill_batch(struct load_conn *c, uint64_t now)
 
 static void take_long(struct load_conn *c, uint64_t now)
 {
-    uint32_t n = stamped(c->thread->plan, c->next_len);
+    const struct load_plan *plan = c->thread->plan;
+    uint32_t len = c->next_len, n = stamped(plan, len);
     c->views[0] = framed_bytes_of(c->head, put_head(c, c->head));
-    c->views[1] = framed_bytes_of(c->thread->plan->body.at + n, c->next_len - n);
+    c->views[1] = framed_bytes_of(plan->body.at + n, len - n);
     c->view_count = 2;
+    if (trailer_of(plan) > 0) {
+        uint32_t sum = framed_sum_start(len, &(struct framed_sum_place){.counter = c->sums_out++});
+        sum = framed_crc32c(sum, c->head + FRAMED_LENGTH_SIZE, n);
+        put_word(c->request_trailer, framed_crc32c(sum, c->views[1].at, c->views[1].len));
+        c->views[c->view_count++] = framed_bytes_of(c->request_trailer, FRAMED_SUM_SIZE);
+    }
     begin_request(c, now);
 }
 
@@ -295,32 +320,97 @@ static void reply_is_whole(struct load_conn *c, uint64_t now)
     c->in_flight--;
 }
 
+/* Of a reply with a checksum: what belongs to it, and then its trailer, which is kept. The payload is left. */
+static struct framed_bytes sum_up(struct load_conn *c, struct framed_bytes data)
+{
+    size_t n = data.len < c->left ? data.len : c->left;
+    c->left -= (uint32_t)n;
+    c->sum = framed_crc32c(c->sum, data.at, n);
+    for (size_t i = n; i < data.len; i++)
+        c->trailer[c->trailer_got++] = data.at[i]; /* the scan gives no more than there are */
+    return framed_bytes_of(data.at, n);
+}
+
+static bool sum_is_right(const struct load_conn *c)
+{
+    uint8_t word[FRAMED_SUM_SIZE];
+    put_word(word, c->sum);
+    return memcmp(word, c->trailer, sizeof word) == 0;
+}
+
+/* A reply of so many bytes begins, trailer included. False: that cannot be. */
+static bool begin_reply(struct load_conn *c, uint32_t len)
+{
+    const struct load_plan *plan = c->thread->plan;
+    uint32_t trailer = trailer_of(plan);
+    if (c->in_flight == 0 || len < trailer) return false;
+    c->got = 0;
+    c->left = len - trailer;
+    c->wrong = plan->verify && c->left != flight_at(c, 0)->len;
+    if (trailer > 0) {
+        c->sum = framed_sum_start(c->left, &(struct framed_sum_place){.from = FRAMED_ACCEPTOR, .counter = c->sums_in++});
+        c->trailer_got = 0;
+    }
+    return true;
+}
+
 /* False: the connection has been ended. */
 static bool take(struct load_conn *c, struct framed_bytes in, uint64_t now)
 {
-    const bool verify = c->thread->plan->verify;
+    const bool verify = c->thread->plan->verify, summed = trailer_of(c->thread->plan) > 0;
     struct framed_token token;
     enum framed_status st;
-    while ((st = framed_scan_next(&c->scan, &in, &token)) == FRAMED_OK) {
+    bool good = true;
+    while (good && (st = framed_scan_next(&c->scan, &in, &token)) != FRAMED_MORE) {
+        if (st != FRAMED_OK) break;
         switch (token.kind) {
-        case FRAMED_BEGIN:
-            if (c->in_flight == 0) {
-                load_conn_end(c, LOAD_PROTOCOL);
-                return false;
-            }
-            c->got = 0;
-            c->wrong = verify && token.length != flight_at(c, 0)->len;
-            break;
+        case FRAMED_BEGIN: good = begin_reply(c, token.length); break;
         case FRAMED_DATA:
+            if (summed) token.data = sum_up(c, token.data);
             if (verify && !c->wrong) c->wrong = !is_as_sent(c, token.data);
             c->got += (uint32_t)token.data.len;
             break;
-        case FRAMED_END: reply_is_whole(c, now); break;
+        case FRAMED_END:
+            good = !summed || sum_is_right(c);
+            if (good) reply_is_whole(c, now);
+            break;
         }
     }
-    if (st == FRAMED_MORE) return true;
+    if (good && st == FRAMED_MORE) return true;
     load_conn_end(c, LOAD_PROTOCOL);
     return false;
+}
+
+/* ---- the opening ---- */
+
+enum framed_status load_conn_ask(struct load_conn *c)
+{
+    uint8_t bytes[FRAMED_OPENING_MOST];
+    const uint8_t mode = framed_mode(c->thread->plan->protection, FRAMED_ORDERED);
+    const uint32_t most = c->thread->plan->max_frame;
+    const struct framed_hello hello = {.max_frame = most < FRAMED_PARAMETER_LEAST ? FRAMED_PARAMETER_LEAST : most};
+    struct framed_fault fault;
+    size_t n, taken = 0;
+    enum framed_status st = framed_opening_encode(bytes, &n, FRAMED_CONNECTOR, mode, &hello, &fault);
+    if (st == FRAMED_OK) st = framed_opening_connect(&c->opening, mode);
+    if (st != FRAMED_OK) return st;
+    struct framed_bytes view = framed_bytes_of(bytes, n);
+    st = framed_os_offer(&c->sock, &view, 1, &taken);
+    if (st == FRAMED_OK && taken < n) st = FRAMED_LIMIT; /* a new connection has room for a few bytes, or is of no use */
+    return st == FRAMED_OK ? framed_os_receive(&c->sock, NULL, 0) : st;
+}
+
+/* While it opens. */
+static void answer_came(struct load_conn *c, enum framed_status st, struct framed_bytes in)
+{
+    if (st == FRAMED_CLOSED) st = FRAMED_TRUNCATED;
+    if (st == FRAMED_OK) st = framed_opening_next(&c->opening, &in);
+    if (st == FRAMED_OK && in.len > 0) st = FRAMED_MALFORMED; /* nobody has asked yet */
+    if (st == FRAMED_MORE) {
+        st = framed_os_receive(&c->sock, NULL, 0);
+        if (st == FRAMED_OK) return;
+    }
+    load_conn_agreed(c, st);
 }
 
 static enum load_failure failure_of(const struct load_conn *c, enum framed_status st)
@@ -334,6 +424,10 @@ static void conn_received(struct os_socket *s, enum framed_status st, uint8_t *a
     struct load_conn *c = (struct load_conn *)(void *)s;
     struct load_thread *t = c->thread;
     uint64_t now = load_now(t);
+    if (c->state == CONN_CONNECTING) {
+        answer_came(c, st, framed_bytes_of(at, n));
+        return;
+    }
     if (st != FRAMED_OK) {
         load_conn_end(c, failure_of(c, st));
         return;
@@ -350,8 +444,10 @@ static void conn_received(struct os_socket *s, enum framed_status st, uint8_t *a
 
 void load_conn_opened(struct load_conn *c, uint64_t now)
 {
-    framed_scan_init(&c->scan, c->thread->plan->max_frame);
-    drop_held(c); /* of the last one */
+    uint32_t trailer = trailer_of(c->thread->plan), most = c->thread->plan->max_frame;
+    framed_scan_init(&c->scan, most < FRAMED_FRAME_MOST - trailer ? most + trailer : FRAMED_FRAME_MOST);
+    c->sums_out = c->sums_in = 1; /* the HELLOs were the first */
+    drop_held(c);                 /* of the last one */
     c->mute = c->sending = false;
     c->number_before = c->number;
     c->free_since_ns = c->thread->running ? now : 0;

@@ -120,13 +120,23 @@ void load_conn_connected(struct os_socket *s, enum framed_status st)
 {
     struct load_conn *c = (struct load_conn *)(void *)s;
     struct load_thread *t = c->thread;
+    if (st == FRAMED_OK && framed_os_connected_to_itself(s)) st = FRAMED_REFUSED;
+    if (st == FRAMED_OK && t->plan->protection != FRAMED_UNPROTECTED) {
+        st = load_conn_ask(c);
+        if (st == FRAMED_OK) return; /* load_conn_agreed tells */
+    }
+    load_conn_agreed(c, st);
+}
+
+void load_conn_agreed(struct load_conn *c, enum framed_status st)
+{
+    struct load_thread *t = c->thread;
     uint64_t now = load_now(t);
     t->connecting--;
-    if (st == FRAMED_OK && framed_os_connected_to_itself(s)) st = FRAMED_REFUSED;
     if (st != FRAMED_OK) {
         t->result.connect_status = st;
         c->state = CONN_CLOSING; /* load_conn_closed tries the next address */
-        framed_os_close(s);
+        framed_os_close(&c->sock);
         return;
     }
     if (t->plan->where.n > 0) t->good = (uint8_t)((t->good + c->tried - 1u) % t->plan->where.n);

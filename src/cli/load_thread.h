@@ -54,14 +54,23 @@ struct load_conn {
     uint32_t next_len;
     bool has_next; /* next_len has been drawn */
 
-    struct framed_scan scan; /* the reply */
-    uint32_t got;
+    struct framed_opening opening; /* while CONNECTING: what the server agrees to */
+    struct framed_scan scan;       /* the reply */
+    uint32_t got;                  /* bytes of its payload */
+    uint32_t left;                 /* of its payload */
     bool wrong;
+
+    /* With a checksum: */
+    uint64_t sums_out, sums_in;       /* frames before the next one, each way */
+    uint32_t sum;                     /* over what has come of the reply */
+    uint8_t trailer[FRAMED_SUM_SIZE]; /* of it, so far; of a long request */
+    uint8_t request_trailer[FRAMED_SUM_SIZE];
+    uint32_t trailer_got;
 
     uint8_t *held; /* of a batch, what was not taken at once */
     size_t held_size;
     uint8_t head[FRAMED_LENGTH_SIZE + STAMP]; /* of a long request */
-    struct framed_bytes views[2];
+    struct framed_bytes views[3];
     unsigned view_count;
 };
 
@@ -106,7 +115,9 @@ void load_give_memory(void *at, size_t n);
 extern const struct os_socket_ops load_conn_ops;
 void load_conn_closed(struct os_socket *s);                           /* load_thread.c's: the socket is gone */
 void load_conn_connected(struct os_socket *s, enum framed_status st); /* load_thread.c's */
+void load_conn_agreed(struct load_conn *c, enum framed_status st);    /* load_thread.c's: the opening has ended so */
 void load_conn_opened(struct load_conn *c, uint64_t now);
+enum framed_status load_conn_ask(struct load_conn *c);  /* for the protection that is wanted */
 void load_conn_send(struct load_conn *c, uint64_t now); /* what may be sent */
 void load_conn_expire(struct load_conn *c, uint64_t now);
 void load_conn_end(struct load_conn *c, enum load_failure kind);

@@ -31,6 +31,7 @@ enum cli_option_id {
     OPT_SPIN,
     OPT_MAX_MEMORY,
     OPT_CONGESTION,
+    OPT_CHECKSUM,
     OPT_WAIT,
     /* call */
     OPT_MESSAGE,

@@ -4,8 +4,8 @@
  * Must not know how it is done.
  * Invariants: each test is one world; the bytes of the first tests are those of PROTOCOL.md §8.3.
  */
-#include "channel_sum.h"
 #include "rig.h"
+#include <framed/secure.h>
 
 #define OPENING       "\xf7\x46\x01\x10\0\0\0\x04\x3b\x44\xc1\x92"
 #define ANSWER        "\xf7\x66\x01\x10\0\0\0\x04\x27\xda\xa8\x89"

@@ -292,6 +292,80 @@ class ToolServes(PeerTest):
         self.assertTrue(any("16777217" in line and "16777216" in line for line in server.lines), server.lines)
 
 
+class Checksums(PeerTest):
+    """CRC32C both ways round: the peer is written from the page, not from the code."""
+
+    def test_peer_calls_the_tool_with_checksums(self):
+        server = self.serve(framed_serve, "--checksum", "crc32c")
+        self.assertIn("(crc32c; ", server.lines[0])
+        self.assert_passes(self.call(server.address, "--checksum", "--count", "200", "--seed", "41"), server.lines)
+        self.assert_passes(
+            self.call(server.address, "--checksum", "--count", "100", "--seed", "42", "--largest", "2000", "--dribble"))
+        refused = self.call(server.address, "--count", "1")
+        self.assertEqual(refused.returncode, 1, refused.stderr)
+
+    def test_plain_and_checked_peers_call_one_server(self):
+        server = self.serve(framed_serve)
+        self.assertIn("(plain, crc32c; ", server.lines[0])
+        self.assert_passes(self.call(server.address, "--count", "50", "--seed", "43"))
+        self.assert_passes(self.call(server.address, "--checksum", "--count", "50", "--seed", "43"))
+
+    def test_tool_calls_the_peer_with_checksums(self):
+        for options in ((), ("--dribble",)):
+            server = self.serve(peer_serve, "--checksum", *options)
+            data = b"".join(peer.encode(payload) for payload in peer.payloads(100, 44, 5000))
+            result = run([FRAMED, "call", server.address, "--checksum", "crc32c", "--framed", "-o", "framed"], input=data)
+            self.assertEqual((result.returncode, result.stdout == data), (0, True), result.stderr)
+
+    def test_every_command_that_asks_does_so_with_checksums(self):
+        server = self.serve(framed_serve, "--checksum", "crc32c")
+        for command in (("ping", "--count", "2"), ("bench", "-n", "2000", "--verify", "--size", "0-70000", "-c", "3"),
+                        ("bench", "-n", "2000", "--verify", "--pipeline", "16")):
+            result = run([FRAMED, command[0], server.address, "--checksum", "crc32c", *command[1:]])
+            self.assert_passes(result)
+            result = run([FRAMED, command[0], server.address, *command[1:], "-t", "5s"])
+            self.assertNotEqual(result.returncode, 0, result.stdout)
+
+    def test_wrong_checksum_is_named_and_not_believed(self):
+        for changed in range(4, 13):
+            address, thread = self.lying_server(changed)
+            result = run([FRAMED, "call", address, "--checksum", "crc32c", "-m", "hello"])
+            thread.join(PATIENCE_S)
+            self.assertEqual((result.returncode, result.stdout), (5, b""), result.stderr)
+            self.assertIn(b"a checksum was wrong", result.stderr)
+
+    def lying_server(self, changed):
+        """Echoes one frame, of which it changes one byte."""
+        listener = peer.socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+
+        def serve():
+            sock, _ = listener.accept()
+            link = peer.open_link(sock, "acceptor", True, None)
+            size = int.from_bytes(peer.receive_exactly(sock, 4), "big")
+            reply = bytearray(peer.encode(link.ours.seal(link.theirs.unseal(peer.receive_exactly(sock, size)))))
+            reply[changed] ^= 1
+            sock.sendall(reply)
+            peer.close_in_order(sock)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        return "127.0.0.1:%d" % listener.getsockname()[1], thread
+
+    def test_peer_that_knows_no_checksums_is_named(self):
+        server = self.serve(peer_serve)
+        for command in (("call", "-m", "x"), ("ping", "--count", "1"), ("bench", "-n", "1")):
+            result = run([FRAMED, command[0], server.address, "--checksum", "crc32c", *command[1:]])
+            self.assertEqual(result.returncode, 5, result.stdout + result.stderr)
+            self.assertIn(b"no framed peer here: ", result.stderr)
+
+    def test_sums_of_the_protocol_are_the_peers_too(self):
+        self.assertEqual(peer.peer_sums.crc32c(b"123456789"), 0xE3069283)
+        link = peer.peer_sums.Checked("connector")
+        self.assertEqual(link.opening().hex(), "f7460110000000043b44c192")
+        self.assertEqual(peer.encode(link.ours.seal(b"hello")).hex(), "0000000968656c6c6f524608fe")
+
+
 class ToolCalls(PeerTest):
     def check(self, server, count, seed, largest, feed=None):
         """The tool sends the frames it reads on stdin, and writes the replies as frames on stdout: the same bytes."""

@@ -106,7 +106,7 @@ class Readme(unittest.TestCase):
     def test_what_is_installed_is_what_is_said(self):
         found = sorted(os.path.relpath(os.path.join(d, f), self.prefix) for d, _, files in os.walk(self.prefix) for f in files)
         self.assertEqual(found, ["bin/framed", "include/framed/base.h", "include/framed/frame.h", "include/framed/framed.h",
-                                 "include/framed/net.h", "lib/libframed.a", "lib/libframed.so", "lib/libframed.so.0",
+                                 "include/framed/net.h", "include/framed/secure.h", "lib/libframed.a", "lib/libframed.so", "lib/libframed.so.0",
                                  "lib/pkgconfig/framed.pc", "share/bash-completion/completions/framed",
                                  "share/fish/vendor_completions.d/framed.fish", "share/man/man1/framed.1",
                                  "share/man/man3/framed.3", "share/man/man7/framed.7", "share/zsh/site-functions/_framed"])

@@ -37,13 +37,13 @@ class Listening(ToolTest):
     def test_ready_line_names_the_real_port(self):
         server = self.serve()
         line = next(line for line in server.lines if READY.match(line))
-        self.assertRegex(line, r"^framed: listening on 127\.0\.0\.1:[1-9][0-9]* \(plain; max frame 16 MiB\)$")
+        self.assertRegex(line, r"^framed: listening on 127\.0\.0\.1:[1-9][0-9]* \(plain, crc32c; max frame 16 MiB\)$")
         self.assertEqual(self.run_tool("call", server.address, "-m", "x").stdout, b"x")
 
     def test_ready_line_names_the_frame_limit(self):
         for given, said in (("64KiB", "64 KiB"), ("1000", "1000 bytes"), ("2147483647", "2147483647 bytes")):
             server = self.serve("--max-frame", given)
-            self.assertEqual(READY.match(server.lines[0]).group(2), f"plain; max frame {said}")
+            self.assertEqual(READY.match(server.lines[0]).group(2), f"plain, crc32c; max frame {said}")
 
     def test_without_address_it_listens_on_loopback_4464(self):
         server = self.start("serve", stdin=subprocess.DEVNULL)
@@ -424,8 +424,8 @@ class Usage(ToolTest):
                                 self.assert_code(done, 2, "--bogus")
 
     def test_nothing_is_promised_that_does_not_work_yet(self):
-        for option in ("--key", "--checksum"):
-            self.assert_code(self.run_tool("serve", option, "1"), 2, option, "no such option")
+        self.assert_code(self.run_tool("serve", "--key", "1"), 2, "--key", "no such option")
+        self.assert_code(self.run_tool("serve", "--checksum", "blake2b"), 2, "--checksum blake2b", "allowed are crc32c")
         for command in ("keygen", "pubkey", "scan"):
             self.assert_code(self.run_tool(command), 2, command, "no such command", ", ".join(COMMANDS))
 

@@ -1,13 +1,13 @@
 /*
- * test_opening.c: how extended connections begin (proto/opening.h, proto/channel_sum.h, PROTOCOL.md §7, §8): every case of
+ * test_opening.c: how extended connections begin (framed/secure.h, PROTOCOL.md §7, §8): every case of
  * vectors/opening.txt and every example of PROTOCOL.md in every split, and what the cases cannot say.
  * Must not know how the library parses anything.
  * Invariant: each test of the cases runs all of them.
  */
 #include "guard.h"
-#include "opening.h"
 #include "splits.h"
 #include "vectors.h"
+#include <framed/secure.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>

@@ -1,14 +1,66 @@
 /*
- * opening.h: how an extended connection begins (PROTOCOL.md §7): the preface, the HELLO with its parameters, what a listener
- * accepts, and the incremental reader of all that.
+ * framed/secure.h: how a connection begins that is not plain (proto/PROTOCOL.md §7), and the checksum behind its frames (§8), for who
+ * moves the bytes himself: framed/net.h has all this behind `protection`.
  *
- * Nothing is allocated. An object belongs to one thread at a time.
+ * Nothing is allocated, nothing is kept but what is handed in. An object belongs to one thread at a time; the functions without one
+ * may be called from any.
  */
-#ifndef FRAMED_OPENING_H
-#define FRAMED_OPENING_H
+#ifndef FRAMED_SECURE_H
+#define FRAMED_SECURE_H
 
-#include "channel_sum.h"
+#include <framed/base.h>
+#include <framed/frame.h>
 #include <stdbool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ================================ checksums ================================ */
+
+/*
+ * CRC-32 with Castagnoli's polynomial, reflected, all ones before and after, as in RFC 3720 (iSCSI): the sum over what `crc` is
+ * already the sum of (0: nothing yet) and the n bytes at `at`. Pieces in order give what the whole gives. `at` may be NULL when n
+ * is 0, and needs no alignment. It finds accidents: it stops nobody who means to change something.
+ */
+FRAMED_API uint32_t framed_crc32c(uint32_t crc, const void *at, size_t n);
+
+/*
+ * The CRC32C trailer of a frame. Nothing is kept: the caller counts the frames of each direction, from 0, which is the HELLO.
+ */
+#define FRAMED_SUM_SIZE 4u /* bytes of the trailer; the length word counts them */
+
+/* Whose bytes they are; the number is the direction byte of the sum. */
+enum framed_side { FRAMED_CONNECTOR = 0, FRAMED_ACCEPTOR = 1 };
+
+/* Which frame it is. */
+struct framed_sum_place {
+    enum framed_side from;  /* who sends it */
+    uint64_t counter;       /* frames before it in its direction */
+    const uint8_t *preface; /* of frame 0: the four bytes that went before it in its direction; else NULL */
+};
+
+/* Where a trailer begins, for a payload of n bytes that comes in pieces: continued with framed_crc32c over them it is framed_sum_of. */
+FRAMED_API uint32_t framed_sum_start(size_t n, const struct framed_sum_place *place);
+
+/* The trailer of a payload of at most FRAMED_FRAME_MOST - FRAMED_SUM_SIZE bytes in this place, as a number. */
+FRAMED_API uint32_t framed_sum_of(struct framed_bytes payload, const struct framed_sum_place *place);
+
+/*
+ * Writes the trailer behind the n bytes at `payload`, which has room for it. The frame's length is then n + FRAMED_SUM_SIZE.
+ * FRAMED_TOO_LARGE (nothing written): that is more than a length word can say.
+ */
+FRAMED_API FRAMED_MUST_USE enum framed_status framed_sum_add(uint8_t *payload, size_t n,
+                                                             const struct framed_sum_place *place);
+
+/*
+ * Takes the trailer off the end of *payload, a whole frame's, if it is the right one. FRAMED_MALFORMED (*payload untouched): the
+ * frame is shorter than a trailer, or the trailer is not that of these bytes in this place.
+ */
+FRAMED_API FRAMED_MUST_USE enum framed_status framed_sum_check(struct framed_bytes *payload,
+                                                               const struct framed_sum_place *place);
+
+/* ================================ the opening ================================ */
 
 #define FRAMED_PREFACE_SIZE    4u
 #define FRAMED_HELLO_MOST      96u /* bytes of parameters; a trailer is not among them (§7.3) */
@@ -28,7 +80,7 @@ static inline uint8_t framed_mode(enum framed_protection protection, enum framed
 }
 
 /* Whether §7.2 knows this mode. */
-bool framed_mode_exists(uint8_t mode);
+FRAMED_API bool framed_mode_exists(uint8_t mode);
 
 /* ---- what a listener accepts ---- */
 
@@ -39,9 +91,9 @@ struct framed_accept {
 };
 
 /* FRAMED_USAGE (nothing added): there is no such mode. */
-FRAMED_MUST_USE enum framed_status framed_accept_add(struct framed_accept *accept, uint8_t mode);
+FRAMED_API FRAMED_MUST_USE enum framed_status framed_accept_add(struct framed_accept *accept, uint8_t mode);
 
-bool framed_accept_has(const struct framed_accept *accept, uint8_t mode);
+FRAMED_API bool framed_accept_has(const struct framed_accept *accept, uint8_t mode);
 
 /* Which keys a listener was given; they add up. */
 enum framed_keys { FRAMED_NO_KEYS = 0, FRAMED_KEYS_SHARED = 1, FRAMED_KEYS_PINNED = 2 };
@@ -50,7 +102,7 @@ enum framed_keys { FRAMED_NO_KEYS = 0, FRAMED_KEYS_SHARED = 1, FRAMED_KEYS_PINNE
  * What a listener accepts that was not told (§7.6), of what is built: without keys plain and protections 0, 1 and 2; with keys the
  * one protection that asks for all of them, and nothing plain. `keys`: enum framed_keys.
  */
-struct framed_accept framed_accept_default(const struct framed_accept *built, unsigned keys);
+FRAMED_API struct framed_accept framed_accept_default(const struct framed_accept *built, unsigned keys);
 
 /* ---- faults: what was wrong, where, and what was allowed ---- */
 
@@ -84,7 +136,7 @@ struct framed_fault {
 };
 
 /* "version", "out_of_order" and the like: the words of vectors/opening.txt. Static storage. */
-const char *framed_fault_name(enum framed_fault_kind what);
+FRAMED_API const char *framed_fault_name(enum framed_fault_kind what);
 
 #define FRAMED_FAULT_ROOM 256u
 
@@ -105,20 +157,22 @@ struct framed_hello {
 };
 
 /* What the connector may count on before the acceptor's HELLO has come (§7.5). */
-struct framed_hello framed_hello_least(enum framed_side from, uint8_t mode);
+FRAMED_API struct framed_hello framed_hello_least(enum framed_side from, uint8_t mode);
 
 /*
  * Writes the parameters, *n bytes. FRAMED_USAGE (*n untouched, *fault says why, `at` 0): a value is out of range, or does not belong
  * in a HELLO of this mode from this side. What equals its absent value is left out.
  */
-FRAMED_MUST_USE enum framed_status framed_hello_encode(uint8_t to[FRAMED_HELLO_MOST], size_t *n, enum framed_side from,
-                                                       uint8_t mode, const struct framed_hello *hello,
-                                                       struct framed_fault *fault);
+FRAMED_API FRAMED_MUST_USE enum framed_status framed_hello_encode(uint8_t to[FRAMED_HELLO_MOST], size_t *n,
+                                                                  enum framed_side from, uint8_t mode,
+                                                                  const struct framed_hello *hello,
+                                                                  struct framed_fault *fault);
 
 /* Reads parameters; hello->key_id is a view into them. FRAMED_MALFORMED, or FRAMED_TOO_LARGE for more than
  * FRAMED_HELLO_MOST bytes (*hello untouched): *fault says why. */
-FRAMED_MUST_USE enum framed_status framed_hello_decode(struct framed_bytes parameters, enum framed_side from, uint8_t mode,
-                                                       struct framed_hello *hello, struct framed_fault *fault);
+FRAMED_API FRAMED_MUST_USE enum framed_status framed_hello_decode(struct framed_bytes parameters, enum framed_side from,
+                                                                  uint8_t mode, struct framed_hello *hello,
+                                                                  struct framed_fault *fault);
 
 /* ---- a whole opening ---- */
 
@@ -126,9 +180,10 @@ FRAMED_MUST_USE enum framed_status framed_hello_decode(struct framed_bytes param
  * Writes the preface and, but for an acceptor whose HELLO travels in the handshake, the HELLO frame with its trailer: *n bytes.
  * FRAMED_USAGE as framed_hello_encode, or there is no such mode (FRAMED_FAULT_MODE). FRAMED_UNSUPPORTED: BLAKE2b, which is not built.
  */
-FRAMED_MUST_USE enum framed_status framed_opening_encode(uint8_t to[FRAMED_OPENING_MOST], size_t *n, enum framed_side from,
-                                                         uint8_t mode, const struct framed_hello *hello,
-                                                         struct framed_fault *fault);
+FRAMED_API FRAMED_MUST_USE enum framed_status framed_opening_encode(uint8_t to[FRAMED_OPENING_MOST], size_t *n,
+                                                                    enum framed_side from, uint8_t mode,
+                                                                    const struct framed_hello *hello,
+                                                                    struct framed_fault *fault);
 
 /* At most 128 bytes. Initialise with framed_opening_accept or framed_opening_connect; private but for `mode` and `plain`. */
 struct framed_opening {
@@ -147,35 +202,39 @@ struct framed_opening {
 };
 
 /* For the acceptor: reads what a connector sends. FRAMED_UNSUPPORTED: the set has BLAKE2b in it, which is not built. */
-FRAMED_MUST_USE enum framed_status framed_opening_accept(struct framed_opening *o, const struct framed_accept *accepts);
+FRAMED_API FRAMED_MUST_USE enum framed_status framed_opening_accept(struct framed_opening *o,
+                                                                    const struct framed_accept *accepts);
 
 /* For the connector, which has sent its own opening in this mode: reads the acceptor's. FRAMED_USAGE: there is no such mode.
  * FRAMED_UNSUPPORTED: as above. */
-FRAMED_MUST_USE enum framed_status framed_opening_connect(struct framed_opening *o, uint8_t mode);
+FRAMED_API FRAMED_MUST_USE enum framed_status framed_opening_connect(struct framed_opening *o, uint8_t mode);
 
 /*
  * Takes what belongs to the opening off the front of *in; any split of the same bytes gives the same.
  * FRAMED_MORE: *in is used up. FRAMED_OK: it is open, as o->plain and o->mode say; the rest of *in are frames.
  * FRAMED_TOO_LARGE, FRAMED_MALFORMED: framed_opening_fault says why; sticky, and nothing more is consumed.
  */
-FRAMED_MUST_USE enum framed_status framed_opening_next(struct framed_opening *o, struct framed_bytes *in);
+FRAMED_API FRAMED_MUST_USE enum framed_status framed_opening_next(struct framed_opening *o, struct framed_bytes *in);
 
 /* While it says FRAMED_MORE: how many of the bytes to come are the opening's for certain, at least 1. */
-size_t framed_opening_wants(const struct framed_opening *o);
+FRAMED_API size_t framed_opening_wants(const struct framed_opening *o);
 
 /*
  * The stream has ended. FRAMED_CLOSED: before a connector's first byte, or behind the opening. FRAMED_TRUNCATED: inside it, or
  * before the acceptor's first byte. Else the sticky failure.
  */
-FRAMED_MUST_USE enum framed_status framed_opening_end(struct framed_opening *o);
+FRAMED_API FRAMED_MUST_USE enum framed_status framed_opening_end(struct framed_opening *o);
 
 /* Once it has failed: why. Valid as long as *o. */
-const struct framed_fault *framed_opening_fault(const struct framed_opening *o);
+FRAMED_API const struct framed_fault *framed_opening_fault(const struct framed_opening *o);
 
 /* Whether a HELLO came with it: not on a plain connection, and not from an acceptor whose HELLO travels in the handshake. */
-bool framed_opening_has_hello(const struct framed_opening *o);
+FRAMED_API bool framed_opening_has_hello(const struct framed_opening *o);
 
 /* That HELLO. Its key id is a view into *o. */
-struct framed_hello framed_opening_hello(const struct framed_opening *o);
+FRAMED_API struct framed_hello framed_opening_hello(const struct framed_opening *o);
 
+#ifdef __cplusplus
+}
+#endif
 #endif
