@@ -382,10 +382,11 @@ static void setup_read(struct run *r, struct framed_bytes *in)
     r->config.max_unsent = fuzz_choice(in, unsent, sizeof unsent / sizeof *unsent);
     if (r->setup & SETUP_NO_REPLIES) r->config.replies = FRAMED_REPLIES_NONE;
     if (r->setup & SETUP_NO_DEADLINES) {
-        r->config.frame_ms = r->config.idle_ms = r->config.call_ms = r->config.send_ms = FRAMED_NEVER;
+        r->config.frame_ms = r->config.idle_ms = r->config.call_ms = r->config.send_ms = r->config.handshake_ms =
+            FRAMED_NEVER;
         r->config.linger_ms = 1000000000;
     } else if (r->setup & SETUP_SHORT) {
-        r->config.frame_ms = r->config.call_ms = 50;
+        r->config.frame_ms = r->config.call_ms = r->config.handshake_ms = 50;
         r->config.idle_ms = 200;
         r->config.send_ms = r->config.linger_ms = 100;
     }
