@@ -106,6 +106,20 @@ static void plan_client(struct plan *p, struct client_plan *c, struct dice *d)
     config->send_ms = ONE_OF(d, 0, 1000, 100);
 }
 
+/* Some clients ask for checksums; the server may want them all to. */
+static void plan_openings(struct plan *p, struct dice *d)
+{
+    bool all = throw_one_in(d, 6);
+    if (all) p->server.protections = 1u << FRAMED_CRC32C;
+    p->server.handshake_ms = p->excuse != HISTORY_ANY ? FRAMED_NEVER : ONE_OF(d, 0, 2000);
+    for (uint32_t i = 0; i < p->client_count; i++) {
+        struct framed_client_config *c = &p->clients[i].config;
+        if (all || throw_one_in(d, 3)) c->protection = FRAMED_CRC32C;
+        c->handshake_ms =
+            p->excuse != HISTORY_ANY ? FRAMED_NEVER : ONE_OF(d, 0, 2000); /* an answer may take half a second */
+    }
+}
+
 static void plan_fault(struct plan *p, struct fault *f, struct dice *d)
 {
     static const uint32_t kinds[] = {
@@ -163,4 +177,5 @@ void plan_make(struct plan *p, uint64_t seed)
     p->server.workers = ONE_OF(d, 1, 2, 3);
     p->server.spin_us = ONE_OF(d, 0, 50);
     for (uint32_t i = 0; i < p->client_count; i++) p->clients[i].config.spin_us = ONE_OF(d, 0, 50);
+    plan_openings(p, d);
 }
