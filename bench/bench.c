@@ -1,7 +1,8 @@
 /*
  * bench.c: the driver of `make bench`: our echo, and our tap before a bare one, against the bare one (floor.c), in alternating
  * short runs, and the bare one against itself for the noise; our load generator against the bare one (loadgen.c) in the same way;
- * two workers against one, in echo and where the handler is the limit (busy.c); then the programs walk and idle.
+ * two workers against one, in echo and where the handler is the limit (busy.c); our load and our echo with checksums against the same
+ * without; then the programs walk and idle.
  * Must not know how either server works. Invariants: a child is ended by its process id, also on SIGINT and when this process
  * dies; every wait has an end; a run with a wrong or missing reply gives no figure but a failure.
  */
@@ -261,10 +262,11 @@ enum subject {
     GENERATOR, /* our generator on a bare echo against a bare one */
     SPARE,     /* our echo with two workers, one of them with nothing to do, against one */
     BUSY,      /* a handler that works for 20 us with two workers against one */
+    SUMS,      /* our generator on our echo with checksums against both without */
     SUBJECTS
 };
 
-static const char *const subject_names[SUBJECTS] = {"echo", "tap", "generator", "spare", "busy"};
+static const char *const subject_names[SUBJECTS] = {"echo", "tap", "generator", "spare", "busy", "sums"};
 
 struct workload {
     const char *name;
@@ -286,6 +288,8 @@ static const struct workload workloads[] = {
     {"generator: 64 B, 64 connections, 16 in flight", 64, 16, 64, {1.20, 0, 0}, GENERATOR},
     {"spare: 64 B, 1 connection, 256 in flight", 1, 256, 64, {1.03, 0, 0}, SPARE},
     {"busy: 64 B, 16 connections, 4 in flight", 16, 4, 64, {0, 1.30, 0}, BUSY},
+    {"sums: 64 B, 1 connection, 256 in flight", 1, 256, 64, {0, 0.95, 0}, SUMS},
+    {"sums: 1 MiB, 1 connection, 8 in flight", 1, 8, 1u << 20, {0, 0, 0}, SUMS},
 };
 
 enum side { OURS, FLOOR, FLOOR_AGAIN, SIDES };
@@ -348,31 +352,41 @@ static int start_tap(const struct options *o, struct server *tap, struct server 
     return -1;
 }
 
-/* A generator's own processor time, of a whole process that makes so many requests. */
+/* How many requests a generator makes. */
+static unsigned messages_of(const struct workload *w)
+{
+    return w->subject == GENERATOR ? 500000 : w->size > 1024 ? 2000 : 2000000;
+}
+
+/* A generator's own processor time, of a whole process, and the rate of its requests, its beginning and end included. */
 static int generate(const struct options *o, const struct workload *w, enum side side, const char *port,
                     double figures[METRICS])
 {
-    enum { MESSAGES = 500000 };
+    const unsigned messages = messages_of(w);
+    bool framed = side == OURS || w->subject == SUMS;
     char path[PATH_SIZE], address[64], conns[16], inflight[16], size[16], count[16];
-    snprintf(path, sizeof path, "%s/%s", o->build, side == OURS ? "framed" : "bench/loadgen");
+    snprintf(path, sizeof path, "%s/%s", o->build, framed ? "framed" : "bench/loadgen");
     snprintf(address, sizeof address, "127.0.0.1:%s", port);
     snprintf(conns, sizeof conns, "%u", w->conns);
     snprintf(inflight, sizeof inflight, "%u", w->inflight);
     snprintf(size, sizeof size, "%u", (unsigned)w->size);
-    snprintf(count, sizeof count, "%d", MESSAGES);
-    char *ours[] = {path,     "bench",  address, "--verify", "-c",  conns, "--pipeline",
-                    inflight, "--size", size,    "-n",       count, NULL};
+    snprintf(count, sizeof count, "%u", messages);
+    char *ours[] = {path,     "bench", address, "--verify", "-c", conns,    "--pipeline", inflight,
+                    "--size", size,    "-n",    count,      NULL, "crc32c", NULL};
+    if (w->subject == SUMS && side == OURS) ours[sizeof ours / sizeof *ours - 3] = "--checksum";
     char *bare[] = {path, address, "-c", conns, "-p", inflight, "-s", size, "-n", count, NULL};
     int silence = open("/dev/null", O_WRONLY | O_CLOEXEC), status = -1;
     struct rusage used;
-    pid_t pid = spawn(PROGRAM, side == OURS ? ours : bare, load_core, silence);
+    uint64_t began = load_clock_ns();
+    pid_t pid = spawn(PROGRAM, framed ? ours : bare, load_core, silence);
     close(silence);
     if (pid < 0 || wait4(pid, &status, 0, &used) != pid) return -1;
     child_pids[PROGRAM] = 0;
     double seconds = (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
                      (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
-    figures[CPU] = seconds * 1e9 / MESSAGES;
-    figures[RATE] = figures[P50] = 1; /* not of interest */
+    figures[CPU] = seconds * 1e9 / messages;
+    figures[RATE] = messages * 1e9 / (double)(load_clock_ns() - began);
+    figures[P50] = 1; /* not of interest */
     if (status != 0) fprintf(stderr, "bench: a generator ended with status %d\n", status);
     return status == 0 ? 0 : -1;
 }
@@ -386,11 +400,23 @@ static int generate_once(const struct options *o, const struct workload *w, enum
     return failed;
 }
 
+/* The server's processor time, and the rate. */
+static int sum_once(const struct options *o, const struct workload *w, enum side side, double figures[METRICS])
+{
+    struct server s;
+    if (start_side(o, SPARE, FLOOR, &s) != 0) return -1; /* our echo, one worker */
+    int failed = generate(o, w, side, s.port, figures);
+    figures[CPU] = (double)load_cpu_ns(s.pid) / messages_of(w);
+    server_stop(&s);
+    return failed;
+}
+
 /* One run against a fresh process, so that where its memory happened to lie is part of the spread and not of the figure. */
 static int run_once(const struct options *o, const struct workload *w, enum side side, double figures[METRICS])
 {
     struct server s, target;
     if (w->subject == GENERATOR) return generate_once(o, w, side, figures);
+    if (w->subject == SUMS) return sum_once(o, w, side, figures);
     bool tapped = w->subject == TAP && side == OURS;
     if ((tapped ? start_tap(o, &s, &target) : start_side(o, w->subject, side, &s)) != 0) return -1;
     struct load_config config = {"127.0.0.1", s.port, w->conns, w->inflight, w->size, 0, false};
@@ -496,7 +522,7 @@ static int run_workload(const struct options *o, const struct workload *w)
         printf("   (others took %.0f %% of one core meanwhile; %u runs made again)", 100 * others_since(&then),
                most_again - again);
     putchar('\n');
-    for (unsigned m = 0; m < (w->subject == GENERATOR ? 1u : METRICS); m++)
+    for (unsigned m = 0; m < (w->subject == GENERATOR ? 1u : w->subject == SUMS ? 2u : METRICS); m++)
         print_metric(w, &samples, (enum metric)m, o->rounds);
     fflush(stdout);
     return 0;
@@ -521,9 +547,10 @@ static int bench_subject(const struct options *o, enum subject subject, long onl
         [TAP] = "tap: framed inspect --tap before a bare echo against the bare echo",
         [GENERATOR] = "generator: framed bench --verify against the bare generator",
         [SPARE] = "spare: framed serve --workers 2, one with nothing to do, against --workers 1",
-        [BUSY] = "busy: a handler that works for 20 us, two workers against one, on all cores"};
+        [BUSY] = "busy: a handler that works for 20 us, two workers against one, on all cores",
+        [SUMS] = "sums: framed serve and framed bench --verify, with CRC32C against without"};
     printf("%s, %u rounds%s, alternating\n", titles[subject], o->rounds, subject == GENERATOR ? " of 500,000 messages" : "");
-    if (subject != GENERATOR) printf("a round is %.1f s\n", o->seconds);
+    if (subject != GENERATOR && subject != SUMS) printf("a round is %.1f s\n", o->seconds);
     if (server_core >= 0 && subject != BUSY)
         printf("%s on core %d, load%s on core %d\n", subject == TAP ? "tap" : "server", server_core,
                subject == TAP ? " and the echo behind it" : "", load_core);
@@ -575,8 +602,9 @@ static int bench_idle(const struct options *o)
 
 static int usage(void)
 {
-    fputs("usage: bench all|echo|tap|generator|spare|busy|walk|idle BUILD_DIR [-r ROUNDS] [-t SECONDS] [-w WORKLOAD (1 to "
-          "10)]\n"
+    fputs("usage: bench all|echo|tap|generator|spare|busy|sums|walk|idle BUILD_DIR [-r ROUNDS] [-t SECONDS] [-w WORKLOAD (1 "
+          "to "
+          "12)]\n"
           "for example: build/bench/bench all build\n",
           stderr);
     return 2;
