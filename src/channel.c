@@ -137,6 +137,7 @@ bool framed_channel_why(const struct channel *ch, enum framed_status why, char *
         (void)snprintf(text, size, "a checksum was wrong: bytes were changed on their way, or a frame was lost or doubled");
         return true;
     }
+    if (why == FRAMED_NOMEM || why == FRAMED_OS || why == FRAMED_LIMIT) return false; /* ours */
     const struct framed_fault *fault = fault_of(ch, why);
     char said[FRAMED_FAULT_ROOM];
     if (fault != NULL) framed_fault_say(fault, said, sizeof said);

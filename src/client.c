@@ -172,7 +172,9 @@ static void conn_connected(struct conn *conn, enum framed_status st)
         half_close_if_answered(c);
     } else {
         c->ended = st;
-        if (!c->kind.terms.plain && conn->io != NULL) framed_conn_why(conn, st, c->never_open, sizeof c->never_open);
+        bool of_peer = st != FRAMED_TIMEOUT || conn->late != LATE_NOT; /* and not the caller's patience */
+        if (!c->kind.terms.plain && conn->io != NULL && of_peer)
+            framed_conn_why(conn, st, c->never_open, sizeof c->never_open);
     }
 }
 

@@ -98,13 +98,14 @@ void framed_conn_why(const struct conn *c, enum framed_status why, char *text, s
     const struct channel *ch = c->io != NULL ? c->io->channel : NULL;
     uint32_t claimed = c->io != NULL ? c->io->claimed : 0;
     bool of_word = ch != NULL && framed_channel_word(ch, why, &claimed);
-    if (ch != NULL && !of_word && framed_channel_why(ch, why, text, size)) return;
+    bool of_peer = why != FRAMED_TIMEOUT || c->late == LATE_OPENING; /* and not of a deadline of ours, or the caller's */
+    if (ch != NULL && !of_word && of_peer && framed_channel_why(ch, why, text, size)) return;
     if (why != FRAMED_TOO_LARGE || c->io == NULL) {
         (void)snprintf(text, size, "%s", why == FRAMED_TIMEOUT ? late_text(c->late) : framed_status_text(why));
         return;
     }
-    claimed -= framed_conn_trailer(c); /* it is above a limit that is not below that */
     const char *hint = framed_length_hint(claimed);
+    claimed -= framed_conn_trailer(c); /* it is above a limit that is not below that */
     (void)snprintf(text, size, "a frame of %lu bytes was claimed, at most %lu are allowed%s%s", (unsigned long)claimed,
                    (unsigned long)c->kind->max_frame, hint != NULL ? "; this looks like " : "", hint != NULL ? hint : "");
 }
@@ -414,6 +415,7 @@ static void take_frames(struct conn *c)
         frame(c, payload);
         taken++;
     }
+    if (taken > 0 && io->channel != NULL && io->channel->spoiled) taken--; /* the last one was none */
     if (taken > 0) {
         count(&c->kind->frames_in, taken);
         io->frame_since = now_of(c);
@@ -722,9 +724,12 @@ void framed_conn_finish(struct conn *c)
 
 void framed_conn_drain(struct conn *c)
 {
-    if (c->in == IN_OPENING) framed_conn_deafen(c, FRAMED_CLOSED); /* nothing has been asked yet */
-    if (c->closing || c->in != IN_OPEN || c->drained) return;
+    if (c->closing || c->in < IN_OPENING || c->in == IN_OVER || c->drained) return;
     c->drained = true;
+    if (c->in == IN_OPENING) { /* nothing has been asked yet */
+        framed_conn_deafen(c, FRAMED_CLOSED);
+        return;
+    }
     framed_os_receive_stop(&c->sock);
     if (c->io == NULL || !waits(c->io)) framed_conn_deafen(c, FRAMED_CLOSED);
     framed_conn_resume(c);

@@ -103,12 +103,12 @@ enum framed_status framed_guest_answer(struct guest *g, struct framed_call *call
         if (its_turn) count(&worker_of(g)->replies, 1);
         return FRAMED_OK;
     }
+    framed_buf_fini(&call->memory, &worker_of(g)->loop.pool.alloc); /* if put() took it, and then could not use it */
     if (st == FRAMED_TOO_LARGE) { /* it is below max_send: the call asked for that already */
         framed_guest_fail(g, call, FRAMED_CODE_INTERNAL, TOO_LONG_FOR_PEER);
         return st;
     }
-    framed_buf_fini(&call->memory, &worker_of(g)->loop.pool.alloc); /* if put() took it, and then could not use it */
-    framed_conn_break(&g->conn, st);                                /* the reply is lost, and with it the order */
+    framed_conn_break(&g->conn, st); /* the reply is lost, and with it the order */
     return st;
 }
 

@@ -61,7 +61,8 @@ struct framed_server_config {
     enum framed_replies replies;
     enum framed_wait wait;
 
-    uint32_t max_frame;             /* longest request accepted: 16 MiB; at most 2^31-1 */
+    uint32_t
+        max_frame; /* longest request accepted: 16 MiB; at most 2^31-1; with a protection 16 KiB is the least that peers are told */
     uint32_t max_send;              /* longest reply sent: as max_frame */
     uint32_t max_conns;             /* connections at once: 10,000; then accepting pauses */
     uint32_t max_conns_per_address; /* from one IP address: as max_conns; then the newcomer is closed */
@@ -173,7 +174,8 @@ FRAMED_API uint32_t framed_call_left_ms(const struct framed_call *call);
 
 /*
  * Answers. The bytes are copied, except a view inside the call's own body, which is sent from where it lies. Consumes the
- * call, whatever it returns. From any thread once deferred. FRAMED_TOO_LARGE: above max_send; the call fails with INTERNAL.
+ * call, whatever it returns. From any thread once deferred. FRAMED_TOO_LARGE: above max_send, or above what the peer of a connection
+ * with checksums said that it accepts; the call fails with INTERNAL (a deferred one perhaps only when its turn comes).
  * FRAMED_CLOSED: the connection is gone, or the call is past its deadline. FRAMED_NOMEM: the call fails.
  * FRAMED_USAGE: this server answers nothing.
  */
@@ -235,7 +237,7 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_client_new(const struct fra
  * FRAMED_OK: connected; should that have ended again already, framed_client_next tells. With wait_ms 0 it only begins,
  * FRAMED_MORE: a WRITABLE event tells that it is connected (until then framed_client_start says FRAMED_FULL), an ENDED event
  * without one before that it is not to be. With a protection it is connected once the peer has agreed to that; else
- * FRAMED_MALFORMED or FRAMED_TOO_LARGE (what came is not its opening), FRAMED_TRUNCATED (it closed), and FRAMED_TIMEOUT after
+ * FRAMED_MALFORMED or FRAMED_TOO_LARGE (what came is not its opening), FRAMED_TRUNCATED (it closed), FRAMED_RESET, and FRAMED_TIMEOUT after
  * handshake_ms. FRAMED_TIMEOUT, FRAMED_REFUSED, FRAMED_NOT_FOUND, FRAMED_UNREACHABLE, FRAMED_DENIED,
  * FRAMED_USAGE (also: already connected, or calls of the last connection are still to be reported), FRAMED_UNSUPPORTED,
  * FRAMED_NOMEM, FRAMED_LIMIT, FRAMED_OS.
@@ -282,7 +284,7 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_client_call(struct framed_c
  * The request leaves at once if no other call is open; else together with the others begun since, with the next
  * framed_client_next, _want, _step or _finish (while events are ready: within a millisecond; or when 64 KiB wait): one send for many.
  * FRAMED_FULL: too many calls or unsent bytes; take events, then again (a WRITABLE event tells when).
- * FRAMED_TOO_LARGE: above max_send. Also FRAMED_NOMEM, FRAMED_USAGE, or the status the connection ended with (the call was
+ * FRAMED_TOO_LARGE: above max_send, or above what the peer of a connection with checksums said that it accepts. Also FRAMED_NOMEM, FRAMED_USAGE, or the status the connection ended with (the call was
  * not begun then).
  */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_client_start(struct framed_client *client, struct framed_bytes request,

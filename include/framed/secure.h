@@ -142,7 +142,7 @@ FRAMED_API const char *framed_fault_name(enum framed_fault_kind what);
 
 /* "byte 10: a parameter out of its range: max_frame 100; allowed 16384 to 2147483647". Ends with a NUL, and is cut off if
  * room, at least 1, is too small for it; FRAMED_FAULT_ROOM never is. */
-void framed_fault_say(const struct framed_fault *fault, char *to, size_t room);
+FRAMED_API void framed_fault_say(const struct framed_fault *fault, char *to, size_t room);
 
 /* ---- HELLO ---- */
 

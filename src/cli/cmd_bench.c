@@ -84,13 +84,16 @@ static void stop_self(struct bench *b)
 /* What the peer said, or that it closed, was not what opens a connection. */
 static bool is_no_opening(enum framed_status st)
 {
-    return st == FRAMED_MALFORMED || st == FRAMED_TOO_LARGE || st == FRAMED_TRUNCATED;
+    return st == FRAMED_MALFORMED || st == FRAMED_TRUNCATED || st == FRAMED_RESET;
 }
 
 static enum cli_exit cannot_connect(const struct bench *b, enum framed_status st)
 {
     if (st == FRAMED_USAGE)
         framed_say_wrong_address(b->told.address, "connected");
+    else if (b->told.plan.protection != FRAMED_UNPROTECTED && st == FRAMED_TOO_LARGE)
+        framed_host_say("cannot connect to %.120s: no framed peer here, or one that does not accept %" PRIu32 " bytes",
+                        b->told.address, b->told.plan.size_most);
     else
         framed_host_say("cannot connect to %.120s: %s%s", b->told.address,
                         b->told.plan.protection != FRAMED_UNPROTECTED && is_no_opening(st) ? "no framed peer here: " : "",

@@ -179,6 +179,15 @@ static void set_plan(struct bench_told *b)
     p->verify = bench_given(b, OPT_VERIFY);
 }
 
+/* What a frame with a checksum has room for. */
+static enum cli_exit check_sizes(const struct bench_told *b)
+{
+    const uint32_t most = FRAMED_FRAME_MOST - FRAMED_SUM_SIZE;
+    if (b->plan.protection == FRAMED_UNPROTECTED || b->plan.size_most <= most) return CLI_SUCCESS;
+    framed_host_say("--size: %" PRIu32 " bytes; at most %" PRIu32 " are allowed with --checksum", b->plan.size_most, most);
+    return CLI_USAGE;
+}
+
 enum cli_exit framed_bench_read_options(struct bench_told *b, const struct cli_options *options)
 {
     int cursor = 0;
@@ -194,6 +203,7 @@ enum cli_exit framed_bench_read_options(struct bench_told *b, const struct cli_o
     if (code == CLI_SUCCESS) code = check_options(b);
     if (code == CLI_SUCCESS) code = read_limits(b);
     if (code == CLI_SUCCESS) code = set_sizes(b);
+    if (code == CLI_SUCCESS) code = check_sizes(b);
     if (code == CLI_SUCCESS) code = read_baseline(b);
     return code;
 }

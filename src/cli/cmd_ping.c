@@ -225,7 +225,9 @@ static void send_one(struct ping *p, uint64_t now)
     enum framed_status st = FRAMED_FULL;
     if (p->in_flight < MOST_IN_FLIGHT) st = framed_client_start(p->client, p->message, FRAMED_NEVER, &flight->id);
     p->full = st == FRAMED_FULL;
-    if (st == FRAMED_NOMEM) {
+    if (st == FRAMED_TOO_LARGE)
+        framed_host_say("the message has %zu bytes, which is more than the other end accepts", p->message.len);
+    if (st == FRAMED_NOMEM || st == FRAMED_TOO_LARGE) {
         p->ended = true;
         p->end = st;
     }

@@ -406,6 +406,7 @@ static void answer_came(struct load_conn *c, enum framed_status st, struct frame
     if (st == FRAMED_CLOSED) st = FRAMED_TRUNCATED;
     if (st == FRAMED_OK) st = framed_opening_next(&c->opening, &in);
     if (st == FRAMED_OK && in.len > 0) st = FRAMED_MALFORMED; /* nobody has asked yet */
+    if (st == FRAMED_OK && framed_opening_hello(&c->opening).max_frame < c->thread->plan->size_most) st = FRAMED_TOO_LARGE;
     if (st == FRAMED_MORE) {
         st = framed_os_receive(&c->sock, NULL, 0);
         if (st == FRAMED_OK) return;

@@ -76,6 +76,7 @@ static void connect_next(struct load_conn *c, uint64_t now)
         if (t->plan->congestion != NULL) framed_os_congestion(&c->sock, t->plan->congestion);
         c->state = CONN_CONNECTING;
         c->since_ns = now;
+        c->asked_ns = 0;
         t->sockets++;
         t->connecting++;
         return;
@@ -88,6 +89,7 @@ static void adopt(struct load_conn *c, uint64_t now)
     struct load_thread *t = c->thread;
     struct os_address peer;
     c->sock = (struct os_socket){.ops = &load_conn_ops};
+    c->since_ns = now;
     enum framed_status st = c->failures > 0 || c->number > 0
                                 ? FRAMED_CLOSED /* it cannot be had again */
                                 : framed_os_adopt(t->poller, &c->sock, t->plan->where.fd, false, &peer);
@@ -122,6 +124,8 @@ void load_conn_connected(struct os_socket *s, enum framed_status st)
     struct load_thread *t = c->thread;
     if (st == FRAMED_OK && framed_os_connected_to_itself(s)) st = FRAMED_REFUSED;
     if (st == FRAMED_OK && t->plan->protection != FRAMED_UNPROTECTED) {
+        c->asked_ns = load_now(t);
+        c->state = CONN_CONNECTING; /* of an adopted one, too */
         st = load_conn_ask(c);
         if (st == FRAMED_OK) return; /* load_conn_agreed tells */
     }
@@ -249,14 +253,21 @@ static void give_up_if_gone(struct load_thread *t, uint64_t now)
     t->stopping = true;
 }
 
+/* Until when connecting may last, and once connected the opening. */
+static uint64_t connect_limit(const struct load_conn *c)
+{
+    uint64_t timeout = c->thread->plan->timeout_ns, limit = timeout == OS_FOREVER ? OS_FOREVER : c->since_ns + timeout;
+    uint64_t opening = c->asked_ns == 0 ? OS_FOREVER : c->asked_ns + (uint64_t)OPENING_MS * NS_A_MS;
+    return limit < opening ? limit : opening;
+}
+
 static void tick(struct load_thread *t, uint64_t now)
 {
     if (now < t->tick_ns) return;
     t->tick_ns = now + tick_length(t->plan);
     for (uint32_t i = 0; i < t->conn_count; i++) {
         struct load_conn *c = &t->conns[i];
-        if (c->state == CONN_CONNECTING && t->plan->timeout_ns != OS_FOREVER && now >= c->since_ns + t->plan->timeout_ns)
-            give_up_connecting(c, now);
+        if (c->state == CONN_CONNECTING && now >= connect_limit(c)) give_up_connecting(c, now);
         if (!t->running) continue;
         load_conn_expire(c, now);
         if (c->state == CONN_DOWN && now >= c->since_ns && !t->stopping) connect_one(c, now);

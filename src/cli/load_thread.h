@@ -7,7 +7,7 @@
 
 #include "load.h"
 
-enum { NS_A_MS = 1000000, STAMP = 8, BATCH = 64 << 10, BATCHED_MOST = 16 << 10 };
+enum { NS_A_MS = 1000000, STAMP = 8, BATCH = 64 << 10, BATCHED_MOST = 16 << 10, OPENING_MS = 5000 };
 
 /* A request under way. */
 struct flight {
@@ -54,6 +54,7 @@ struct load_conn {
     uint32_t next_len;
     bool has_next; /* next_len has been drawn */
 
+    uint64_t asked_ns;             /* since when it opens; 0: it does not yet */
     struct framed_opening opening; /* while CONNECTING: what the server agrees to */
     struct framed_scan scan;       /* the reply */
     uint32_t got;                  /* bytes of its payload */

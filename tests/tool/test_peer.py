@@ -352,6 +352,28 @@ class Checksums(PeerTest):
         thread.start()
         return "127.0.0.1:%d" % listener.getsockname()[1], thread
 
+    def test_message_longer_than_the_peer_accepts_is_refused(self):
+        server = self.serve(framed_serve, "--max-frame", "20000")
+        for manner in ((), ("--no-reply",), ("--whole",)):
+            result = run([FRAMED, "call", server.address, "--checksum", "crc32c", *manner], input=b"x" * 30000)
+            self.assertEqual(result.returncode, 6, result.stderr)
+            self.assertIn(b"message 1 has 30000 bytes, which is more than the other end accepts", result.stderr)
+        result = run([FRAMED, "ping", server.address, "--checksum", "crc32c", "--count", "1", "-m", "x" * 30000])
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn(b"the message has 30000 bytes, which is more than the other end accepts", result.stderr)
+        result = run([FRAMED, "bench", server.address, "--checksum", "crc32c", "-n", "5", "--size", "30000"])
+        self.assertEqual(result.returncode, 5, result.stderr)
+        self.assertIn(b"or one that does not accept 30000 bytes", result.stderr)
+
+    def test_silent_peer_is_given_up(self):
+        with peer.socket.create_server(("127.0.0.1", 0)) as silent:
+            address = "127.0.0.1:%d" % silent.getsockname()[1]
+            commands = [[FRAMED, *words, address, "--checksum", "crc32c", "-t", "never"]
+                        for words in (("call", "-m", "x"), ("ping", "--count", "1"), ("bench", "-c", "1", "-n", "1"))]
+            tools = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for command in commands]
+            for tool in tools:
+                self.assertEqual((tool.communicate(timeout=PATIENCE_S), tool.returncode)[1], 4)
+
     def test_peer_that_knows_no_checksums_is_named(self):
         server = self.serve(peer_serve)
         for command in (("call", "-m", "x"), ("ping", "--count", "1"), ("bench", "-n", "1")):

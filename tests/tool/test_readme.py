@@ -111,6 +111,16 @@ class Readme(unittest.TestCase):
                                  "share/fish/vendor_completions.d/framed.fish", "share/man/man1/framed.1",
                                  "share/man/man3/framed.3", "share/man/man7/framed.7", "share/zsh/site-functions/_framed"])
 
+    def test_every_function_of_the_headers_is_in_the_library(self):
+        folder = os.path.join(self.prefix, "include", "framed")
+        code = "".join(text_of(folder, name) for name in sorted(os.listdir(folder)))
+        declared = set(re.findall(r"^FRAMED_API[^;{]*?\b(framed_[a-z0-9_]+)\(", code, re.M))
+        all_names = set(re.findall(r"^(?!static|typedef)[a-zA-Z][^;{()]*\b(framed_[a-z0-9_]+)\([^;{]*\);", code, re.M))
+        self.assertEqual(all_names - declared, set())  # without FRAMED_API nobody could link with it
+        symbols = run("nm", "-D", "--defined-only", os.path.join(self.prefix, "lib", "libframed.so.0")).stdout
+        self.assertEqual(declared - set(re.findall(r" T (framed_[a-z0-9_]+)$", symbols, re.M)), set())
+        self.assertGreater(len(declared), 80)
+
     def test_the_defaults_are_those_of_the_code(self):
         code = text_of("src", "server.c")
         readme = text_of("README.md")

@@ -2,9 +2,12 @@
  * test_writer.c: frames waiting to be sent (frame.h, PROTOCOL.md §2.1, §2.3.5), held against a plain string of bytes.
  * Must not know the writer's pieces: only its views, and what the meter saw.
  * Invariant: what was queued and not sent yet is `want` from `sent` on, and the views say exactly that.
+ *
+ * What does not speak of places in memory holds for sealed writers too (writer.h: extended connections): those tests run three times.
  */
 #include "meter.h"
 #include "splits.h"
+#include "writer.h"
 #include <framed/frame.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,11 +18,17 @@
 
 enum { MOST_VIEWS = 64, ARENA = 1 << 20, MAX = 100000 };
 
+/* How frames leave in this run: as they are; sealed, with so many bytes behind each payload. */
+static bool is_sealed;
+static uint32_t trailer;
+
 /* The writer and its model. */
 struct rig {
     struct meter meter;
     struct framed_writer writer;
-    uint8_t *want; /* all bytes ever queued */
+    struct framed_sealing sealing;
+    uint64_t frames; /* ever queued */
+    uint8_t *want;   /* all bytes ever queued */
     size_t want_len, want_cap;
     size_t sent;
     uint8_t *arena; /* memory lent to the writer */
@@ -32,6 +41,8 @@ static void rig_init(struct rig *rig)
     *rig = (struct rig){.dice = 1};
     meter_init(&rig->meter);
     framed_writer_init(&rig->writer, &rig->meter.allocator);
+    rig->sealing = (struct framed_sealing){.most = MAX - 1, .trailer = trailer, .next = {.from = FRAMED_ACCEPTOR}};
+    if (is_sealed) framed_writer_seal(&rig->writer, &rig->sealing);
     rig->arena = malloc(ARENA);
     assert_non_null(rig->arena);
 }
@@ -52,15 +63,19 @@ static uint8_t content(size_t at)
 /* The model queues a frame of n bytes. Returns its payload. */
 static const uint8_t *expect(struct rig *rig, size_t n)
 {
-    if (rig->want_len + 4 + n > rig->want_cap) {
-        rig->want_cap = 2 * (rig->want_len + 4 + n);
+    size_t all = 4 + n + trailer;
+    if (rig->want_len + all > rig->want_cap) {
+        rig->want_cap = 2 * (rig->want_len + all);
         rig->want = realloc(rig->want, rig->want_cap);
         assert_non_null(rig->want);
     }
     uint8_t *at = rig->want + rig->want_len;
-    for (size_t i = 0, word = n; i < 4; i++, word /= 256) at[3 - i] = (uint8_t)(word % 256);
+    for (size_t i = 0, word = n + trailer; i < 4; i++, word /= 256) at[3 - i] = (uint8_t)(word % 256);
     for (size_t i = 0; i < n; i++) at[4 + i] = content(rig->want_len + i);
-    rig->want_len += 4 + n;
+    struct framed_sum_place place = {.from = FRAMED_ACCEPTOR, .counter = rig->frames++};
+    uint32_t sum = framed_sum_of(framed_bytes_of(at + 4, n), &place);
+    for (size_t i = 0; i < trailer; i++) at[4 + n + i] = (uint8_t)(sum >> 8 * (3 - i));
+    rig->want_len += all;
     return at + 4;
 }
 
@@ -96,7 +111,9 @@ static void sends(struct rig *rig, size_t n)
 
 static enum framed_status take_back(struct rig *rig, enum framed_status st, size_t n)
 {
-    if (st != FRAMED_OK) rig->want_len -= 4 + n;
+    if (st == FRAMED_OK) return FRAMED_OK;
+    rig->want_len -= 4 + n + trailer;
+    rig->frames--;
     return st;
 }
 
@@ -115,12 +132,12 @@ static enum framed_status copies(struct rig *rig, size_t n)
 /* Lends from the arena, `gap` bytes behind what was lent last. */
 static enum framed_status lends(struct rig *rig, size_t n, size_t gap)
 {
-    assert_true(rig->used + gap + 4 + n <= ARENA);
+    assert_true(rig->used + gap + 4 + n + trailer <= ARENA);
     uint8_t *at = rig->arena + rig->used + gap;
     memset(at, 0xcc, 4);
     memcpy(at + 4, expect(rig, n), n);
     enum framed_status st = framed_writer_in_place(&rig->writer, at + 4, n, MAX);
-    if (st == FRAMED_OK) rig->used += gap + 4 + n;
+    if (st == FRAMED_OK) rig->used += gap + 4 + n + trailer;
     return take_back(rig, st, n);
 }
 
@@ -407,6 +424,27 @@ static void writer_refuses_a_frame_above_the_limit_and_stays_as_it_was(void **st
     }
 }
 
+static void writer_refuses_a_frame_that_the_peer_does_not_accept(void **state)
+{
+    static uint8_t lent[8 + MAX + FRAMED_SUM_SIZE];
+    struct rig rig;
+    (void)state;
+    rig_init(&rig);
+    rig.sealing.most = 5000;
+    struct framed_buf buf = {0};
+    assert_int_equal(framed_buf_append(&buf, framed_bytes_of(lent, 5001), 6000, &rig.meter.allocator), FRAMED_OK);
+    assert_int_equal(framed_writer_copy(&rig.writer, framed_bytes_of(lent, 5001), MAX), FRAMED_TOO_LARGE);
+    assert_int_equal(framed_writer_in_place(&rig.writer, lent + 4, 5001, MAX), FRAMED_TOO_LARGE);
+    assert_int_equal(framed_writer_take(&rig.writer, &buf, framed_bytes_of(buf.at, 5001), MAX), FRAMED_TOO_LARGE);
+    framed_buf_fini(&buf, &rig.meter.allocator);
+    assert_int_equal(framed_writer_unsent(&rig.writer), 0);
+    assert_int_equal(copies(&rig, 5000), FRAMED_OK);
+    assert_int_equal(lends(&rig, 5000, 0), FRAMED_OK);
+    assert_int_equal(hands_over(&rig, 5000, 1, 1), FRAMED_OK);
+    check_rig(&rig);
+    rig_fini(&rig);
+}
+
 static void writer_refuses_what_no_length_word_can_say_whatever_the_limit(void **state)
 {
     (void)state;
@@ -611,5 +649,20 @@ int main(void)
         cmocka_unit_test(writer_holds_one_connection_in_balance_forever),
         cmocka_unit_test(writer_and_reader_together_are_the_identity),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest sealed[] = {
+        cmocka_unit_test(writer_sends_the_bytes_of_its_frames_under_any_mix_and_any_split),
+        cmocka_unit_test(writer_sends_the_same_bytes_at_every_cut_with_a_keep_there_or_not),
+        cmocka_unit_test(writer_sends_byte_by_byte),
+        cmocka_unit_test(writer_frees_what_it_holds_when_it_ends_half_sent),
+        cmocka_unit_test(writer_keep_gives_lent_memory_back_and_copies_it_only_once),
+        cmocka_unit_test(writer_refuses_a_frame_above_the_limit_and_stays_as_it_was),
+        cmocka_unit_test(writer_refuses_a_frame_that_the_peer_does_not_accept),
+        cmocka_unit_test(writer_refuses_what_no_length_word_can_say_whatever_the_limit),
+        cmocka_unit_test(writer_stays_as_it_was_when_memory_runs_out),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    is_sealed = true;
+    failed += cmocka_run_group_tests_name("sealed", sealed, NULL, NULL);
+    trailer = FRAMED_SUM_SIZE;
+    return failed + cmocka_run_group_tests_name("sealed, with trailers", sealed, NULL, NULL);
 }
