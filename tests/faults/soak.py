@@ -3,7 +3,8 @@
 Two worlds, each a server with clients of every kind (swarm.c), some of them behind a proxy that cuts, stalls, resets and
 spoils connections, and with peers that misbehave. One server waits with epoll, has two workers and lives as long as the rig;
 the other waits with poll, has one, and is drained and replaced, in its process, every half a minute or so. Both run out of
-descriptors now and then. At times all are hushed: then no connection may be left, and what the server still holds is a sample.
+descriptors now and then. At times all are hushed: then no connection may be left, and what the server still holds is a sample, its
+heap trimmed before: the C library keeps what rare peaks needed, in pieces, and that rises with every peak that is higher than all before.
 
 Bounds: no loss of any kind (ledger.h); as many descriptors in each quiet moment as in the first; after a warm-up (a sixth of
 the time) the memory of the server that lives, in quiet moments, does not grow: a line fitted to the samples rises by less than
