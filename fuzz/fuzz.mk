@@ -6,7 +6,7 @@ FUZZ_OBJ := $(call obj,$(FUZZ) tests/support/meter.c tests/support/vectors.c $(S
 FUZZ_OBJ += $(call obj,$(addprefix src/cli/,options.c option_table.c output.c histogram.c record.c replay.c inspect.c inspect_show.c inspect_stats.c))
 
 $(BUILD)/obj/fuzz/%: private CPPFLAGS += -Itests/support
-$(BUILD)/obj/tests/sim/test_sim_fuzz.o: CPPFLAGS += -Ifuzz
+$(BUILD)/obj/tests/sim/test_sim_fuzz.o: private CPPFLAGS += -Ifuzz
 
 # The committed inputs and those of the vectors, once more with whatever compiler the tests have.
 $(BUILD)/tests/test_sim_fuzz$(EXE): $(BUILD)/obj/tests/sim/test_sim_fuzz.o $(FUZZ_OBJ)

@@ -4,7 +4,9 @@
  * Invariants: what is lent is a block of its own, gone as soon as the contract says that it may go; after an operation that
  * failed, the views say what they said before.
  *
- * Input: operations of four bytes: what, a length, a limit or a place, and how much of it; until the input is used up.
+ * Input: operations of four bytes: what, a length, a limit or a place, and how much of it; until the input is used up. How many bytes
+ * are over says whether frames go as they are (0; 3: and what is not sent is freed with the writer), sealed with trailers (1), or
+ * sealed without (2).
  */
 #include "fuzz.h"
 #include "meter.h"
@@ -24,6 +26,9 @@ struct bytes {
 struct run {
     struct meter meter;
     struct framed_writer writer;
+    struct framed_sealing sealing;
+    size_t trailer;
+    uint32_t most;       /* bytes of a payload */
     struct bytes queued; /* all that must come out */
     struct bytes out;    /* what has */
     uint8_t *lent[MOST_LENT];
@@ -63,10 +68,13 @@ static void append(struct bytes *to, const void *at, size_t n)
 
 static void queued(struct run *r, const uint8_t *payload, size_t n)
 {
-    uint8_t word[WORD] = {(uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n};
+    size_t all = n + r->trailer;
+    uint8_t word[WORD] = {(uint8_t)(all >> 24), (uint8_t)(all >> 16), (uint8_t)(all >> 8), (uint8_t)all};
     append(&r->queued, word, WORD);
     append(&r->queued, payload, n);
-    r->frames++;
+    uint32_t sum = framed_sum_of(framed_bytes_of(payload, n), &(struct framed_sum_place){.counter = r->frames++});
+    uint8_t trailer[FRAMED_SUM_SIZE] = {(uint8_t)(sum >> 24), (uint8_t)(sum >> 16), (uint8_t)(sum >> 8), (uint8_t)sum};
+    append(&r->queued, trailer, r->trailer);
 }
 
 /* From a fixed text of bytes, each time from somewhere else in it. */
@@ -109,7 +117,7 @@ static void give_back(struct run *r)
 /* True: it was queued. False: it was refused, for a reason, and nothing is different. */
 static bool judged(struct run *r, enum framed_status st, size_t len, uint32_t max)
 {
-    bool allowed = len <= max && len <= FRAMED_FRAME_MOST;
+    bool allowed = len <= max && len <= r->most;
     if (st == FRAMED_NOMEM)
         fuzz_must(meter_reached(&r->meter) > 0 && allowed, "NOMEM has a reason");
     else
@@ -130,6 +138,18 @@ static void copy(struct run *r, const struct step *s)
     free(payload);
 }
 
+/* A frame that somebody else has made. */
+static void raw(struct run *r, const struct step *s)
+{
+    uint8_t *frame = made(WORD + s->len);
+    fill(r, frame, WORD + s->len);
+    for (int i = 0; i < WORD; i++) frame[i] = (uint8_t)(s->len >> 8 * (WORD - 1 - i));
+    enum framed_status st = framed_writer_raw(&r->writer, framed_bytes_of(frame, WORD + s->len));
+    fuzz_must(st == FRAMED_OK || (st == FRAMED_NOMEM && meter_reached(&r->meter) > 0), "raw() fails only without memory");
+    if (st == FRAMED_OK) queued(r, frame + WORD, s->len);
+    free(frame);
+}
+
 static uint8_t *lend(struct run *r, size_t n)
 {
     uint8_t *at = made(n);
@@ -143,8 +163,9 @@ static uint8_t *lend(struct run *r, size_t n)
 static void in_place(struct run *r, const struct step *s, size_t count, size_t cut)
 {
     if (r->lent_count == MOST_LENT) return;
-    uint8_t *at = lend(r, count * (WORD + s->len));
-    for (size_t i = 0; i < count; i++, at += WORD + s->len) {
+    size_t one = WORD + s->len + r->trailer;
+    uint8_t *at = lend(r, count * one);
+    for (size_t i = 0; i < count; i++, at += one) {
         size_t n = s->len - (cut < s->len ? cut : s->len);
         uint8_t *copied = made(n);
         if (n > 0) memcpy(copied, at + WORD, n);
@@ -158,7 +179,7 @@ static void in_place(struct run *r, const struct step *s, size_t count, size_t c
 static void extend(struct run *r, const struct step *s)
 {
     if (r->lent_count == MOST_LENT) return;
-    size_t count = 2 + s->much % 4, one = WORD + s->len;
+    size_t count = 2 + s->much % 4, one = WORD + s->len + r->trailer;
     uint8_t *at = lend(r, count * one);
     for (size_t i = 0; i < count; i++) {
         uint8_t *payload = at + i * one + WORD, *copied = made(s->len);
@@ -182,7 +203,7 @@ static void take(struct run *r, const struct step *s)
     meter_fail_at(&r->meter, 0, METER_ONCE);
     if (framed_buf_reserve(&buf, front + s->len + back, SIZE_MAX, &r->meter.allocator) != FRAMED_OK)
         fuzz_must(false, "there is memory when none is denied");
-    if (s->no_memory) meter_fail_at(&r->meter, 1 + s->much % 2, METER_ONCE);
+    if (s->no_memory) meter_fail_at(&r->meter, 1 + s->much % 3, METER_ONCE);
     if (buf.cap > 0) fill(r, buf.at, buf.cap);
     buf.len = buf.cap;
     before = buf;
@@ -242,7 +263,12 @@ static void operate(struct run *r, const struct step *s)
 {
     meter_fail_at(&r->meter, s->no_memory ? 1 + s->much % 2 : 0, METER_ONCE);
     switch (s->what) {
-    case OP_COPY: copy(r, s); break;
+    case OP_COPY:
+        if (r->writer.sealing != NULL && r->trailer == 0 && s->much >= 254)
+            raw(r, s);
+        else
+            copy(r, s);
+        break;
     case OP_IN_PLACE: in_place(r, s, 1, 0); break;
     case OP_RUN: in_place(r, s, 1 + s->much % 4, s->much / 4 % 3); break;
     case OP_EXTEND: extend(r, s); break;
@@ -282,6 +308,11 @@ int framed_fuzz_writer(const uint8_t *at, size_t n)
     meter_init(&r.meter);
     framed_writer_init(&r.writer, &r.meter.allocator);
     bool leave = n % 4 == 3; /* what is not sent is freed with the writer */
+    bool sealed = n % 4 == 1 || n % 4 == 2;
+    r.trailer = n % 4 == 1 ? FRAMED_SUM_SIZE : 0;
+    r.most = !sealed ? FRAMED_FRAME_MOST : n % 8 < 4 ? FRAMED_FRAME_MOST - FRAMED_SUM_SIZE : 3000;
+    r.sealing = (struct framed_sealing){.most = r.most, .trailer = (uint32_t)r.trailer};
+    if (sealed) framed_writer_seal(&r.writer, &r.sealing);
     while (in.len > 0 && r.queued.len < MOST_BYTES) {
         struct step s;
         uint8_t what = fuzz_byte(&in);

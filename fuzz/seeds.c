@@ -184,6 +184,14 @@ static void opened_streams(seed_fn *seed, void *ctx)
         seed(ctx, c->name, input, n + c->input_len);
     }
     opening_cases_free(&cases);
+    for (uint8_t fails_at = 0; fails_at < 40; fails_at++) { /* one allocation of a sealed stream fails */
+        uint8_t input[64];
+        char name[32];
+        size_t n = from_hex("0500060000000000 0200ff 80 00000001 65", 0, input);
+        input[7] = fails_at;
+        snprintf(name, sizeof name, "fails-at-%u", fails_at);
+        seed(ctx, name, input, n);
+    }
 }
 
 /* Every operation of the writer behind every other. */
@@ -195,7 +203,14 @@ static void operations(seed_fn *seed, void *ctx)
         char name[32];
         snprintf(name, sizeof name, "operations-%u", i);
         seed(ctx, name, input, sizeof input);
+        seed(ctx, name, input, sizeof input - 2); /* sealed */
+        seed(ctx, name, input, sizeof input - 3); /* with trailers */
     }
+    for (uint8_t much = 0; much < 3; much++) { /* a taken payload, its trailer or its length word has no memory */
+        const uint8_t input[] = {193, 214, 0, much, 0};
+        seed(ctx, "without-memory", input, sizeof input);
+    }
+    seed(ctx, "raw", (const uint8_t[]){198, 40, 0, 254, 0, 40}, 6); /* without memory, too */
 }
 
 static void record(seed_fn *seed, void *ctx)

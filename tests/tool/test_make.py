@@ -14,7 +14,7 @@ from toolkit import PATIENCE_S, ROOT
 class Make(unittest.TestCase):
     def test_every_object_is_built_with_the_same_flags(self):
         """What one kind of object needs more (-Itests/support) must not reach $(BUILD)/flags: everything would be built again."""
-        objects = ["proto/buf", "tests/unit/test_buf", "tests/unit/test_noise", "fuzz/fuzz_options", "bench/tally", "bench/compare/peer"]
+        objects = ["proto/buf", "tests/unit/test_buf", "tests/unit/test_noise", "tests/sim/test_sim_fuzz", "fuzz/fuzz_options", "bench/tally", "bench/compare/peer"]
         with tempfile.TemporaryDirectory() as build:
             written = []
             for name in objects:
