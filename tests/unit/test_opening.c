@@ -160,6 +160,35 @@ static void opening_of_every_vector_that_opens_is_encoded_and_read_again(void **
     opening_cases_free(&cases);
 }
 
+/* Who asks each time how many bytes are the opening's, and brings no more, has none left over; also when a byte less comes than that. */
+static void opening_wants_no_byte_that_is_not_its_own(void **state)
+{
+    struct opening_cases cases;
+    size_t opened = 0;
+    (void)state;
+    opening_cases_load(&cases, FRAMED_VECTORS "/opening.txt", NULL);
+    for (size_t i = 0; i < 2 * cases.n; i++) {
+        const struct opening_case *c = &cases.at[i / 2];
+        struct framed_opening o;
+        size_t at = 0;
+        enum framed_status st = FRAMED_MORE;
+        begin(&o, c);
+        while (st == FRAMED_MORE && at < c->input_len) {
+            size_t n = framed_opening_wants(&o), left = c->input_len - at;
+            assert_in_range(n, 1, FRAMED_HELLO_MOST + FRAMED_SUM_SIZE);
+            if (i % 2 && n > 1) n--;
+            if (n > left) n = left;
+            struct framed_bytes in = framed_bytes_of(c->input + at, n);
+            st = framed_opening_next(&o, &in);
+            at += n;
+            if (st == FRAMED_OK) assert_int_equal(in.len, o.plain ? 1 : 0); /* a plain connection's byte is its frame's */
+        }
+        opened += st == FRAMED_OK;
+    }
+    assert_true(opened >= 50);
+    opening_cases_free(&cases);
+}
+
 /* ---- what goes out, byte for byte ---- */
 
 static void encodes(enum framed_side from, uint8_t mode, const struct framed_hello *hello, const char *bytes, size_t n)
@@ -517,6 +546,7 @@ int main(void)
         cmocka_unit_test(opening_gives_what_every_vector_says_in_every_split),
         cmocka_unit_test(opening_gives_what_the_examples_of_the_protocol_say_in_every_split),
         cmocka_unit_test(opening_of_every_vector_that_opens_is_encoded_and_read_again),
+        cmocka_unit_test(opening_wants_no_byte_that_is_not_its_own),
         cmocka_unit_test(opening_is_written_as_short_as_it_can_be),
         cmocka_unit_test(opening_writes_every_parameter_in_the_order_of_the_keys),
         cmocka_unit_test(opening_refuses_to_write_what_may_not_be_sent),
