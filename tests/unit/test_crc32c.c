@@ -77,6 +77,26 @@ static void crc32c_is_the_definition_for_every_length_at_every_alignment(void **
     }
 }
 
+/* Both ways agree where the streams that go on at once begin and end, and each byte of them counts. */
+static void crc32c_of_long_bytes_is_the_same_by_both_ways(void **state)
+{
+    enum { MOST = 40000 };
+    static uint8_t bytes[MOST];
+    static const size_t near[] = {2048, 4096, 6144, 8192, 12288, 18432, MOST};
+    (void)state;
+    fill(bytes, sizeof bytes);
+    for (size_t i = 0; i < sizeof near / sizeof *near; i++)
+        for (size_t n = near[i] - 17; n <= near[i] + 17 && n <= MOST; n++)
+            assert_int_equal(framed_crc32c(7, bytes, n), framed_crc32c_by_tables(7, bytes, n));
+    assert_int_equal(framed_crc32c(0, bytes, 6200), by_bits(bytes, 6200));
+    uint32_t right = framed_crc32c(0, bytes, 6200);
+    for (size_t i = 0; i < 6200; i++) {
+        bytes[i] ^= 0x10;
+        assert_int_not_equal(framed_crc32c(0, bytes, 6200), right);
+        bytes[i] ^= 0x10;
+    }
+}
+
 /* Each byte in each place of a block of the tables: no entry is left out. */
 static void crc32c_is_the_definition_for_every_byte_in_every_place(void **state)
 {
@@ -146,6 +166,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(crc32c_gives_the_known_answers),
         cmocka_unit_test(crc32c_is_the_definition_for_every_length_at_every_alignment),
+        cmocka_unit_test(crc32c_of_long_bytes_is_the_same_by_both_ways),
         cmocka_unit_test(crc32c_is_the_definition_for_every_byte_in_every_place),
         cmocka_unit_test(crc32c_of_pieces_is_that_of_the_whole_in_every_split),
         cmocka_unit_test(crc32c_reads_not_a_byte_too_far),
