@@ -129,10 +129,16 @@ static inline enum framed_status copy(struct framed_writer *w, struct framed_byt
     return FRAMED_OK;
 }
 
+/* Never inlined: plain frames would pay for its stack frame. */
+__attribute__((noinline)) static enum framed_status copy_sealed(struct framed_writer *w, struct framed_bytes payload,
+                                                                uint32_t max)
+{
+    return allowed_sealed(w, payload.len, max) ? copy(w, payload, w->sealing->trailer) : FRAMED_TOO_LARGE;
+}
+
 enum framed_status framed_writer_copy(struct framed_writer *w, struct framed_bytes payload, uint32_t max)
 {
-    if (allowed(w, payload.len, max)) return copy(w, payload, 0);
-    return allowed_sealed(w, payload.len, max) ? copy(w, payload, w->sealing->trailer) : FRAMED_TOO_LARGE;
+    return allowed(w, payload.len, max) ? copy(w, payload, 0) : copy_sealed(w, payload, max);
 }
 
 enum framed_status framed_writer_raw(struct framed_writer *w, struct framed_bytes bytes)

@@ -37,7 +37,12 @@ struct framed_call *framed_call_keep(struct framed_call *fresh)
     const struct framed_allocator *alloc = &w->loop.pool.alloc;
     struct framed_call *call = mem_new(alloc, sizeof *call);
     if (call == NULL) return NULL;
-    *call = (struct framed_call){.worker = w, .guest = g, .state = CALL_KEPT, .port = g->conn.port, .host = g->host->is};
+    *call = (struct framed_call){.worker = w,
+                                 .guest = g,
+                                 .state = CALL_KEPT,
+                                 .port = g->conn.port,
+                                 .host = g->host->is,
+                                 .peer_most = framed_conn_peer_most(&g->conn)};
     atomic_init(&call->over, false);
     call->letter.deliver = deliver;
     if (keep_body(call, fresh) != FRAMED_OK) {
@@ -124,6 +129,12 @@ static enum framed_status answer_kept(struct framed_call *call, struct framed_by
     return st != FRAMED_OK ? st : sent;
 }
 
+/* A kept one may be in another thread than its connection. */
+static uint32_t peer_most(const struct framed_call *call)
+{
+    return call->state == CALL_FRESH ? framed_conn_peer_most(&call->guest->conn) : call->peer_most;
+}
+
 /* Never inlined: its stack frame would be paid for on the short way. */
 __attribute__((noinline)) static enum framed_status reply_at_length(struct framed_call *call, struct framed_bytes bytes)
 {
@@ -133,8 +144,10 @@ __attribute__((noinline)) static enum framed_status reply_at_length(struct frame
         call->state = CALL_CONSUMED;
         return FRAMED_USAGE;
     }
-    if (bytes.len > config->max_send) {
-        (void)framed_call_fail(call, FRAMED_CODE_INTERNAL, "the reply is longer than max_send");
+    if (bytes.len > config->max_send || bytes.len > peer_most(call)) {
+        (void)framed_call_fail(call, FRAMED_CODE_INTERNAL,
+                               bytes.len > config->max_send ? "the reply is longer than max_send"
+                                                            : "the reply is longer than the peer accepts");
         return FRAMED_TOO_LARGE;
     }
     return call->state == CALL_FRESH ? framed_guest_answer(call->guest, call, bytes) : answer_kept(call, bytes);

@@ -87,8 +87,7 @@ enum framed_status framed_channel_next(struct channel *ch, struct framed_bytes *
 {
     enum framed_status st = framed_opening_next(&ch->u.opening, in);
     if (st != FRAMED_OK) return st;
-    ch->plain = ch->u.opening.plain;
-    if (!ch->plain) open_up(ch);
+    open_up(ch);
     return FRAMED_OK;
 }
 
@@ -113,12 +112,15 @@ static const struct framed_fault *fault_of(const struct channel *ch, enum framed
     return framed_opening_fault(&ch->u.opening);
 }
 
-bool framed_channel_word(const struct channel *ch, enum framed_status why, uint32_t *word)
+/* It is no length: to who listens that is as on a plain connection. */
+static bool is_plain_fault(const struct channel *ch, const struct framed_fault *fault)
 {
-    const struct framed_fault *fault = fault_of(ch, why);
-    if (fault == NULL || fault->what != FRAMED_FAULT_WORD || ch->terms->connects) return false;
-    *word = fault->found;
-    return true;
+    return fault != NULL && fault->what == FRAMED_FAULT_WORD && !ch->terms->connects;
+}
+
+uint32_t framed_channel_claimed(const struct channel *ch)
+{
+    return framed_opening_fault(&ch->u.opening)->found;
 }
 
 static const char *words_for(enum framed_status why)
@@ -132,13 +134,14 @@ static const char *words_for(enum framed_status why)
 
 bool framed_channel_why(const struct channel *ch, enum framed_status why, char *text, size_t size)
 {
-    if (ch->is_open && !ch->spoiled) return false;
+    if (ch->is_open && why != FRAMED_MALFORMED) return false;
     if (ch->is_open) {
         (void)snprintf(text, size, "a checksum was wrong: bytes were changed on their way, or a frame was lost or doubled");
         return true;
     }
     if (why == FRAMED_NOMEM || why == FRAMED_OS || why == FRAMED_LIMIT) return false; /* ours */
     const struct framed_fault *fault = fault_of(ch, why);
+    if (is_plain_fault(ch, fault)) return false;
     char said[FRAMED_FAULT_ROOM];
     if (fault != NULL) framed_fault_say(fault, said, sizeof said);
     (void)snprintf(text, size, "%s%s", ch->terms->connects ? "no framed peer here: " : "",

@@ -31,8 +31,6 @@ struct channel {
     } u;
     uint8_t mode;
     bool is_open;
-    bool plain;                                        /* it is open, and plain: there is no need of a channel */
-    bool spoiled;                                      /* a trailer was wrong */
     uint8_t room[FRAMED_HELLO_MOST + FRAMED_SUM_SIZE]; /* who connects receives the opening here: not a byte more of it */
 };
 
@@ -43,7 +41,7 @@ enum { CHANNEL_BUILT = 1u << FRAMED_UNPROTECTED | 1u << FRAMED_CRC32C };
 struct channel_terms framed_channel_listens(uint32_t protections, uint32_t max_frame);
 struct channel_terms framed_channel_connects(enum framed_protection protection, uint32_t max_frame);
 
-/* Begins to open; FRAMED_NOMEM. `terms` are borrowed. Freed with framed_channel_free. */
+/* Begins to open, when a first byte has shown that it is no plain connection, or must be none; FRAMED_NOMEM. `terms` are borrowed. Freed with framed_channel_free. */
 enum framed_status framed_channel_new(struct channel **ch, const struct channel_terms *terms,
                                       const struct framed_allocator *alloc);
 void framed_channel_free(struct channel *ch, const struct framed_allocator *alloc);
@@ -70,15 +68,15 @@ uint32_t framed_channel_trailer(const struct channel *ch);
 static inline bool channel_check(struct channel *ch, struct framed_bytes *payload)
 {
     if (ch->u.open.out.trailer == 0) return true;
-    ch->spoiled = framed_sum_check(payload, &ch->u.open.in) != FRAMED_OK;
+    bool right = framed_sum_check(payload, &ch->u.open.in) == FRAMED_OK;
     ch->u.open.in.counter++;
-    return !ch->spoiled;
+    return right;
 }
 
 /* Why the opening came to nothing, or what was wrong since, for people. False: it is not the channel that was wrong. */
 bool framed_channel_why(const struct channel *ch, enum framed_status why, char *text, size_t size);
 
-/* The word that was neither a length nor a preface, where a connector's first one must be; false: it is not that. */
-bool framed_channel_word(const struct channel *ch, enum framed_status why, uint32_t *word);
+/* Once opening has failed: the word or number that was wrong. */
+uint32_t framed_channel_claimed(const struct channel *ch);
 
 #endif

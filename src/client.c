@@ -60,7 +60,6 @@ struct framed_client {
     bool tell_writable;
     bool tell_connected; /* so too, even if the connection has ended since: whoever hears of an end knows of what */
     bool connected;      /* this attempt came to be, whatever became of it since */
-    bool unasked;        /* a reply came that nobody asked for */
     bool finishing;
     bool freeing; /* nobody hears any more how calls ended: what was taken over is still sent */
     atomic_bool woken;
@@ -195,7 +194,6 @@ static void conn_frame(struct conn *conn, struct framed_bytes payload)
     }
     struct framed_place *place;
     if (framed_ordered_reply(&c->calls, &place) != FRAMED_OK) {
-        c->unasked = true;
         framed_conn_deafen(conn, FRAMED_MALFORMED); /* §3.3: a reply that nobody asked for */
         return;
     }
@@ -217,7 +215,7 @@ static void conn_over(struct conn *conn, enum framed_status why)
     char text[CONN_WHY_SIZE];
     c->state = CLIENT_ENDED;
     c->ended = why;
-    if (why == FRAMED_MALFORMED && c->unasked)
+    if (why == FRAMED_MALFORMED && !conn->io->spoiled)
         (void)snprintf(text, sizeof text, "a reply came that nobody asked for");
     else
         framed_conn_why(conn, why, text, sizeof text);
@@ -459,7 +457,7 @@ static enum framed_status connect_after(struct framed_client *c, uint64_t pause_
         if (st != FRAMED_OK) return st;
     }
     struct patience p = wait_for(c, wait_ms);
-    c->connected = c->finishing = c->end_reported = c->unasked = false;
+    c->connected = c->finishing = c->end_reported = false;
     told_writable(c);
     c->next_address = 0;
     c->error[0] = c->never_open[0] = '\0';
@@ -488,6 +486,7 @@ enum framed_status framed_client_connect(struct framed_client *c, const char *ad
     release_given(c);
     if (c->state == CLIENT_CONNECTING || c->state == CLIENT_OPEN || c->live > 0) return FRAMED_USAGE;
     (void)snprintf(c->address, sizeof c->address, "%s", address);
+    c->never_open[0] = '\0';
     enum framed_status st = framed_address_find(address, false, &c->where);
     if (st != FRAMED_OK) return give_up_connecting(c, st);
     return connect_after(c, 0, wait_ms);
@@ -793,6 +792,12 @@ void framed_client_wake(struct framed_client *c)
 const char *framed_client_error(const struct framed_client *c)
 {
     return c->error;
+}
+
+uint32_t framed_client_longest(const struct framed_client *c)
+{
+    uint32_t peers = c->conn_live ? framed_conn_peer_most(&c->conn) : FRAMED_FRAME_MOST;
+    return c->config.max_send < peers ? c->config.max_send : peers;
 }
 
 size_t framed_client_open_calls(const struct framed_client *c)

@@ -36,11 +36,12 @@ static struct conn_io *io_of(struct conn *c)
     framed_reader_init(&io->reader, c->kind->max_frame, 0, memory_of(c));
     framed_writer_init(&io->writer, memory_of(c));
     io->channel = NULL;
+    io->frame = c->kind->ops->frame;
     io->loan = NULL;
     io->frame_since = io->send_since = 0;
     io->send_taken = 0;
     io->claimed = 0;
-    io->paused = io->sending = false;
+    io->paused = io->sending = io->spoiled = false;
     c->io = io;
     return io;
 }
@@ -66,6 +67,12 @@ static void io_free_if_idle(struct conn *c)
 size_t framed_conn_unsent(const struct conn *c)
 {
     return c->io != NULL ? c->io->writer.unsent : 0;
+}
+
+uint32_t framed_conn_peer_most(const struct conn *c)
+{
+    const struct channel *ch = c->io != NULL ? c->io->channel : NULL;
+    return ch != NULL && ch->is_open ? ch->u.open.out.most : FRAMED_FRAME_MOST;
 }
 
 uint32_t framed_conn_trailer(const struct conn *c)
@@ -96,14 +103,13 @@ static const char *late_text(uint8_t late)
 void framed_conn_why(const struct conn *c, enum framed_status why, char *text, size_t size)
 {
     const struct channel *ch = c->io != NULL ? c->io->channel : NULL;
-    uint32_t claimed = c->io != NULL ? c->io->claimed : 0;
-    bool of_word = ch != NULL && framed_channel_word(ch, why, &claimed);
     bool of_peer = why != FRAMED_TIMEOUT || c->late == LATE_OPENING; /* and not of a deadline of ours, or the caller's */
-    if (ch != NULL && !of_word && of_peer && framed_channel_why(ch, why, text, size)) return;
+    if (ch != NULL && of_peer && framed_channel_why(ch, why, text, size)) return;
     if (why != FRAMED_TOO_LARGE || c->io == NULL) {
         (void)snprintf(text, size, "%s", why == FRAMED_TIMEOUT ? late_text(c->late) : framed_status_text(why));
         return;
     }
+    uint32_t claimed = c->io->claimed;
     const char *hint = framed_length_hint(claimed);
     claimed -= framed_conn_trailer(c); /* it is above a limit that is not below that */
     (void)snprintf(text, size, "a frame of %lu bytes was claimed, at most %lu are allowed%s%s", (unsigned long)claimed,
@@ -146,24 +152,25 @@ static bool willing(const struct conn *c)
     return willing_with(c, framed_conn_unsent(c));
 }
 
+/* Who listens, and takes plain connections too, waits for a first byte as for any. */
+static uint64_t opening_due(const struct conn *c)
+{
+    const struct channel_terms *terms = &c->kind->terms;
+    if (c->io == NULL && terms->accepts.plain) return WHEEL_NEVER;
+    return after(c->io != NULL ? c->io->frame_since : quiet_since(c), c->kind->opening_ms);
+}
+
 static uint64_t frame_due(const struct conn *c)
 {
     const struct conn_kind *k = c->kind;
     const struct conn_io *io = c->io;
+    if (c->in == IN_OPENING) return opening_due(c);
     if (io == NULL || c->drained || waits(io) || framed_reader_held(&io->reader) == 0)
         return WHEEL_NEVER; /* none unfinished */
     if (k->frame_ms == FRAMED_NEVER || !willing(c)) return WHEEL_NEVER;
     uint64_t ms = k->frame_ms;
     if (io->reader.scan.state == FRAMED_LENGTH_SIZE) ms += (uint64_t)io->reader.scan.length * 1000 / k->frame_rate;
     return io->frame_since + ms;
-}
-
-/* Who listens, and takes plain connections too, waits for a first byte as for any. */
-static uint64_t opening_due(const struct conn *c)
-{
-    const struct channel_terms *terms = &c->kind->terms;
-    if (c->in != IN_OPENING || (c->io == NULL && terms->accepts.plain)) return WHEEL_NEVER;
-    return after(c->io != NULL ? c->io->frame_since : quiet_since(c), c->kind->opening_ms);
 }
 
 static uint64_t send_due(const struct conn *c)
@@ -192,15 +199,9 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* Either of those that no byte of a frame ends. */
-static uint64_t quiet_due(const struct conn *c)
-{
-    return c->in == IN_OPENING ? least(opening_due(c), idle_due(c)) : idle_due(c);
-}
-
 static uint64_t earliest_due(struct conn *c)
 {
-    uint64_t due = least(least(frame_due(c), send_due(c)), least(quiet_due(c), linger_due(c)));
+    uint64_t due = least(least(frame_due(c), send_due(c)), least(idle_due(c), linger_due(c)));
     return c->kind->ops->due != NULL ? least(due, c->kind->ops->due(c)) : due;
 }
 
@@ -221,11 +222,10 @@ static void timer_fired(struct timer *t)
         framed_conn_break(c, c->out == OUT_BROKEN ? (enum framed_status)c->broken : FRAMED_CLOSED);
         return;
     }
-    c->late = opening_due(c) <= now ? LATE_OPENING
-              : frame_due(c) <= now ? LATE_FRAME
-              : send_due(c) <= now  ? LATE_SEND
-              : idle_due(c) <= now  ? LATE_IDLE
-                                    : LATE_NOT;
+    c->late = frame_due(c) <= now  ? c->in == IN_OPENING ? LATE_OPENING : LATE_FRAME
+              : send_due(c) <= now ? LATE_SEND
+              : idle_due(c) <= now ? LATE_IDLE
+                                   : LATE_NOT;
     if (c->late != LATE_NOT) count(&c->kind->deadlines, 1);
     if (c->late == LATE_SEND) {
         framed_conn_break(c, FRAMED_TIMEOUT); /* who takes nothing will not read an orderly end either */
@@ -397,10 +397,12 @@ enum framed_status framed_conn_take(struct conn *c, struct framed_bytes payload,
 /* Of an extended connection. */
 static void channel_frame(struct conn *c, struct framed_bytes payload)
 {
-    if (channel_check(c->io->channel, &payload))
+    if (channel_check(c->io->channel, &payload)) {
         c->kind->ops->frame(c, payload);
-    else
-        framed_conn_deafen(c, FRAMED_MALFORMED);
+        return;
+    }
+    c->io->spoiled = true;
+    framed_conn_deafen(c, FRAMED_MALFORMED);
 }
 
 /* Takes frames as long as there are whole ones and they are wanted. */
@@ -410,14 +412,12 @@ static void take_frames(struct conn *c)
     enum framed_status st = FRAMED_OK;
     uint64_t taken = 0;
     struct framed_bytes payload;
-    void (*frame)(struct conn *, struct framed_bytes) = io->channel == NULL ? c->kind->ops->frame : channel_frame;
     while (willing_with(c, io->writer.unsent) && (st = framed_reader_next(&io->reader, &payload)) == FRAMED_OK) {
-        frame(c, payload);
+        io->frame(c, payload);
         taken++;
     }
-    if (taken > 0 && io->channel != NULL && io->channel->spoiled) taken--; /* the last one was none */
     if (taken > 0) {
-        count(&c->kind->frames_in, taken);
+        count(&c->kind->frames_in, taken - io->spoiled);
         io->frame_since = now_of(c);
     }
     if (st < FRAMED_OK) {
@@ -534,16 +534,12 @@ static enum framed_status opened(struct conn *c)
 {
     struct conn_io *io = c->io;
     struct channel *ch = io->channel;
-    if (ch->plain) {
-        framed_channel_free(ch, memory_of(c));
-        io->channel = NULL;
-        return FRAMED_OK;
-    }
     if (!ch->terms->connects) {
         enum framed_status st = framed_channel_say(ch, &io->writer);
         if (st != FRAMED_OK) return st;
     }
     uint32_t trailer = framed_channel_trailer(ch), most = c->kind->max_frame;
+    io->frame = channel_frame;
     framed_writer_seal(&io->writer, &ch->u.open.out);
     framed_reader_init(&io->reader, most < FRAMED_FRAME_MOST - trailer ? most + trailer : FRAMED_FRAME_MOST, 0,
                        memory_of(c));
@@ -576,10 +572,12 @@ static bool received_before(struct conn *c, uint8_t **at, size_t *n)
         return false;
     }
     if (st != FRAMED_OK) {
-        if (st == FRAMED_NOMEM)
+        if (st == FRAMED_NOMEM) {
             framed_conn_break(c, st);
-        else
-            framed_conn_deafen(c, st);
+            return false;
+        }
+        c->io->claimed = framed_channel_claimed(c->io->channel);
+        framed_conn_deafen(c, st);
         return false;
     }
     *at += *n - in.len;

@@ -68,14 +68,15 @@ enum { CONN_VIEWS = 16 };
 struct conn_io {
     struct framed_reader reader;
     struct framed_writer writer;
-    struct channel
-        *channel;  /* of an extended connection, which keeps all this also while it is idle; or while that is open */
+    struct channel *channel; /* of an extended connection, which keeps all this also while it is idle */
+    void (*frame)(struct conn *c, struct framed_bytes payload);
     uint8_t *loan; /* the bytes now lent to the reader; NULL when none are */
     size_t loan_len;
     uint64_t frame_since; /* of the frame that is unfinished, or of the opening */
     uint64_t send_since;  /* the last time that 64 KiB had left; 0: nothing waits */
     size_t send_taken;    /* since then */
     uint32_t claimed;
+    bool spoiled; /* a trailer was wrong */
     bool paused;  /* something received waits, and nobody is willing to take it */
     bool sending; /* a send is outstanding; `views` belong to the system */
     struct framed_bytes views[CONN_VIEWS];
@@ -117,6 +118,9 @@ struct framed_writer *framed_conn_writer(struct conn *c);
 
 /* Bytes waiting to be sent. */
 size_t framed_conn_unsent(const struct conn *c);
+
+/* Bytes of payload that the peer accepts at most. */
+uint32_t framed_conn_peer_most(const struct conn *c);
 
 /* Bytes behind each payload. */
 uint32_t framed_conn_trailer(const struct conn *c);

@@ -8,8 +8,6 @@
 #include "server.h"
 #include <stdio.h>
 
-#define TOO_LONG_FOR_PEER "the reply is longer than the peer accepts"
-
 enum { COPY_SMALL = 4096 }; /* an answer of its own that is as small is cheaper copied than sent as a piece */
 
 static struct guest *guest_of(struct conn *c)
@@ -104,11 +102,7 @@ enum framed_status framed_guest_answer(struct guest *g, struct framed_call *call
         return FRAMED_OK;
     }
     framed_buf_fini(&call->memory, &worker_of(g)->loop.pool.alloc); /* if put() took it, and then could not use it */
-    if (st == FRAMED_TOO_LARGE) { /* it is below max_send: the call asked for that already */
-        framed_guest_fail(g, call, FRAMED_CODE_INTERNAL, TOO_LONG_FOR_PEER);
-        return st;
-    }
-    framed_conn_break(&g->conn, st); /* the reply is lost, and with it the order */
+    framed_conn_break(&g->conn, st);                                /* the reply is lost, and with it the order */
     return st;
 }
 
@@ -137,12 +131,6 @@ static void advance(struct guest *g)
             g->conn.owed -= call->answer.len > g->conn.owed ? g->conn.owed : (uint32_t)call->answer.len;
             st = put(g, call, call->answer);
             if (st == FRAMED_OK) count(&worker_of(g)->replies, 1);
-        }
-        if (st == FRAMED_TOO_LARGE) {
-            log_failed_call(g, FRAMED_CODE_INTERNAL, TOO_LONG_FOR_PEER);
-            framed_conn_deafen(&g->conn, FRAMED_CLOSED);
-            failed = true;
-            st = FRAMED_OK;
         }
         framed_call_free(call);
         if (st != FRAMED_OK) {

@@ -31,6 +31,7 @@ struct framed_call {
     bool failed;
     uint16_t port;
     uint32_t code;
+    uint32_t peer_most; /* of a kept one: bytes of payload that its peer accepts */
     struct framed_place place;
     struct letter letter;
     struct framed_buf memory;

@@ -175,7 +175,7 @@ FRAMED_API uint32_t framed_call_left_ms(const struct framed_call *call);
 /*
  * Answers. The bytes are copied, except a view inside the call's own body, which is sent from where it lies. Consumes the
  * call, whatever it returns. From any thread once deferred. FRAMED_TOO_LARGE: above max_send, or above what the peer of a connection
- * with checksums said that it accepts; the call fails with INTERNAL (a deferred one perhaps only when its turn comes).
+ * with checksums said that it accepts; the call fails with INTERNAL.
  * FRAMED_CLOSED: the connection is gone, or the call is past its deadline. FRAMED_NOMEM: the call fails.
  * FRAMED_USAGE: this server answers nothing.
  */
@@ -335,6 +335,9 @@ FRAMED_API void framed_client_wake(struct framed_client *client);
 
 /* Why the connection ended or could not be opened, in one line for people; "" when it did not. Valid until the next call. */
 FRAMED_API const char *framed_client_error(const struct framed_client *client);
+
+/* The longest frame that can be sent now, in bytes: max_send, or less where the peer of a connection with checksums accepts less. */
+FRAMED_API uint32_t framed_client_longest(const struct framed_client *client);
 
 /* Calls begun and not yet reported. */
 FRAMED_API size_t framed_client_open_calls(const struct framed_client *client);

@@ -195,6 +195,23 @@ static void blocking_connect_waits_for_the_opening_and_no_longer(void **state)
     sim_stop();
 }
 
+/* Why an attempt came to nothing is not said of the next, to somewhere else. */
+static void reason_goes_with_its_attempt(void **state)
+{
+    (void)state;
+    sim_start(0);
+    struct pair p = pair_begun();
+    SEND(p.peer, "HTTP/1.1 400 Bad Request\r\n");
+    assert_int_equal(next_event(p.client, 100).kind, FRAMED_EVENT_ENDED);
+    assert_non_null(strstr(framed_client_error(p.client), "no framed peer here"));
+    assert_int_equal(framed_client_connect(p.client, "nosuch.invalid:1", 100), FRAMED_NOT_FOUND);
+    assert_null(strstr(framed_client_error(p.client), "no framed peer here"));
+    assert_int_not_equal(framed_client_connect(p.client, "127.0.0.1:notaport", 100), FRAMED_OK);
+    assert_null(strstr(framed_client_error(p.client), "no framed peer here"));
+    assert_int_equal(framed_client_longest(p.client), 16 << 20);
+    pair_stop(&p);
+}
+
 static void plain_server_and_checked_client_part_at_once(void **state)
 {
     struct rig rig;
@@ -284,6 +301,7 @@ static void request_longer_than_the_peer_accepts_is_refused_and_harms_nothing(vo
                      FRAMED_OK);
     sim_peer_send(p.peer, answer, sizeof answer);
     assert_writable(p.client);
+    assert_int_equal(framed_client_longest(p.client), 16384);
     assert_int_equal(framed_client_start(p.client, framed_bytes_of(body, 16385), 1000, &id), FRAMED_TOO_LARGE);
     assert_int_equal(framed_client_start(p.client, framed_bytes_of(body, 16384), 1000, &id), FRAMED_OK);
     sim_run_ms(0);
@@ -588,6 +606,7 @@ int main(void)
         cmocka_unit_test(peer_that_does_not_open_is_said_to_be_none),
         cmocka_unit_test(peer_that_closes_or_resets_or_is_silent_is_said_to_be_none),
         cmocka_unit_test(blocking_connect_waits_for_the_opening_and_no_longer),
+        cmocka_unit_test(reason_goes_with_its_attempt),
         cmocka_unit_test(plain_server_and_checked_client_part_at_once),
         cmocka_unit_test(checked_server_and_plain_client_part_at_once),
         cmocka_unit_test(wrong_reply_ends_the_connection_and_reaches_nobody),
