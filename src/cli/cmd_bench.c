@@ -82,22 +82,23 @@ static void stop_self(struct bench *b)
 /* ---- the run ---- */
 
 /* What the peer said, or that it closed, was not what opens a connection. */
-static bool is_no_opening(enum framed_status st)
+static bool is_no_opening(const struct bench *b, enum framed_status st)
 {
-    return st == FRAMED_MALFORMED || st == FRAMED_TRUNCATED || st == FRAMED_RESET;
+    return b->told.plan.protection != FRAMED_UNPROTECTED &&
+           (st == FRAMED_MALFORMED || st == FRAMED_TOO_LARGE || st == FRAMED_TRUNCATED || st == FRAMED_RESET);
 }
 
 static enum cli_exit cannot_connect(const struct bench *b, enum framed_status st)
 {
     if (st == FRAMED_USAGE)
         framed_say_wrong_address(b->told.address, "connected");
-    else if (b->told.plan.protection != FRAMED_UNPROTECTED && st == FRAMED_TOO_LARGE)
-        framed_host_say("cannot connect to %.120s: no framed peer here, or one that does not accept %" PRIu32 " bytes",
-                        b->told.address, b->told.plan.size_most);
+    else if (b->result.peer_most != 0)
+        framed_host_say("cannot connect to %.120s: a frame has up to %" PRIu32
+                        " bytes; the other end accepts at most %" PRIu32,
+                        b->told.address, b->told.plan.size_most, b->result.peer_most);
     else
         framed_host_say("cannot connect to %.120s: %s%s", b->told.address,
-                        b->told.plan.protection != FRAMED_UNPROTECTED && is_no_opening(st) ? "no framed peer here: " : "",
-                        framed_status_text(st));
+                        is_no_opening(b, st) ? "no framed peer here: " : "", framed_status_text(st));
     return framed_exit_of_opening(st);
 }
 

@@ -320,8 +320,8 @@ static bool send_messages(struct call *c)
         enum framed_status st = send_message(c);
         if (st == FRAMED_FULL) return any;
         if (st == FRAMED_TOO_LARGE) { /* it is below --max-frame: so it is the peer's limit */
-            framed_host_say("message %" PRIu64 " has %zu bytes, which is more than the other end accepts", c->taken,
-                            c->message.len);
+            framed_host_say("message %" PRIu64 " has %zu bytes; the other end accepts at most %" PRIu32, c->taken,
+                            c->message.len, framed_client_longest(c->client));
             c->have_message = false;
             c->input_over = true;
             c->input_code = CLI_LOCAL;

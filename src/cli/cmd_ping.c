@@ -225,8 +225,6 @@ static void send_one(struct ping *p, uint64_t now)
     enum framed_status st = FRAMED_FULL;
     if (p->in_flight < MOST_IN_FLIGHT) st = framed_client_start(p->client, p->message, FRAMED_NEVER, &flight->id);
     p->full = st == FRAMED_FULL;
-    if (st == FRAMED_TOO_LARGE)
-        framed_host_say("the message has %zu bytes, which is more than the other end accepts", p->message.len);
     if (st == FRAMED_NOMEM || st == FRAMED_TOO_LARGE) {
         p->ended = true;
         p->end = st;
@@ -389,10 +387,13 @@ static int end_of_connection(struct ping *p)
     flush(p);
     if (p->end == FRAMED_CLOSED)
         framed_host_say("%.120s closed the connection", p->address);
+    else if (p->end == FRAMED_TOO_LARGE && error[0] == '\0') /* the connection is well: it is the message */
+        framed_host_say("the message has %zu bytes; the other end accepts at most %" PRIu32, p->message.len,
+                        framed_client_longest(p->client));
     else
         framed_host_say("%.250s", error[0] != '\0' ? error : framed_status_text(p->end));
     if (p->state == CONNECTING) return (int)framed_exit_of_opening(p->end);
-    return sum_up(p, framed_exit_of(p->end));
+    return sum_up(p, p->end == FRAMED_TOO_LARGE && error[0] == '\0' ? CLI_LOCAL : framed_exit_of(p->end));
 }
 
 static int end_of_patience(struct ping *p)

@@ -101,6 +101,7 @@ static void add_result(struct load_result *sum, struct load_result *part)
     sum->opened += part->opened;
     if (part->connected_ns > sum->connected_ns) sum->connected_ns = part->connected_ns;
     if (part->connect_status != FRAMED_OK) sum->connect_status = part->connect_status;
+    if (part->peer_most != 0) sum->peer_most = part->peer_most;
     if (part->status != FRAMED_OK) sum->status = part->status;
     framed_histogram_merge(&sum->response, &part->response);
     framed_histogram_merge(&sum->service, &part->service);

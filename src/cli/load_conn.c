@@ -214,8 +214,9 @@ static void fill_batch(struct load_conn *c, uint64_t now)
         memcpy(at + used, plan->body.at + n, len - n);
         used += len - n;
         if (trailer > 0) {
-            put_word(at + used, framed_sum_of(framed_bytes_of(at + used - len, len),
-                                              &(struct framed_sum_place){.counter = c->sums_out++}));
+            const struct framed_sum_place place = {.counter = c->sums_out++};
+            enum framed_status st = framed_sum_add(at + used - len, len, &place);
+            (void)st; /* the options allow no longer one */
             used += trailer;
         }
         begin_request(c, now);
@@ -361,8 +362,7 @@ static bool take(struct load_conn *c, struct framed_bytes in, uint64_t now)
     struct framed_token token;
     enum framed_status st;
     bool good = true;
-    while (good && (st = framed_scan_next(&c->scan, &in, &token)) != FRAMED_MORE) {
-        if (st != FRAMED_OK) break;
+    while (good && (st = framed_scan_next(&c->scan, &in, &token)) == FRAMED_OK) {
         switch (token.kind) {
         case FRAMED_BEGIN: good = begin_reply(c, token.length); break;
         case FRAMED_DATA:
@@ -406,7 +406,11 @@ static void answer_came(struct load_conn *c, enum framed_status st, struct frame
     if (st == FRAMED_CLOSED) st = FRAMED_TRUNCATED;
     if (st == FRAMED_OK) st = framed_opening_next(&c->opening, &in);
     if (st == FRAMED_OK && in.len > 0) st = FRAMED_MALFORMED; /* nobody has asked yet */
-    if (st == FRAMED_OK && framed_opening_hello(&c->opening).max_frame < c->thread->plan->size_most) st = FRAMED_TOO_LARGE;
+    uint32_t most = st == FRAMED_OK ? framed_opening_hello(&c->opening).max_frame : UINT32_MAX;
+    if (most < c->thread->plan->size_most) {
+        c->thread->result.peer_most = most;
+        st = FRAMED_TOO_LARGE;
+    }
     if (st == FRAMED_MORE) {
         st = framed_os_receive(&c->sock, NULL, 0);
         if (st == FRAMED_OK) return;

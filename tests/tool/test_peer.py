@@ -357,13 +357,13 @@ class Checksums(PeerTest):
         for manner in ((), ("--no-reply",), ("--whole",)):
             result = run([FRAMED, "call", server.address, "--checksum", "crc32c", *manner], input=b"x" * 30000)
             self.assertEqual(result.returncode, 6, result.stderr)
-            self.assertIn(b"message 1 has 30000 bytes, which is more than the other end accepts", result.stderr)
+            self.assertIn(b"message 1 has 30000 bytes; the other end accepts at most 20000", result.stderr)
         result = run([FRAMED, "ping", server.address, "--checksum", "crc32c", "--count", "1", "-m", "x" * 30000])
-        self.assertNotEqual(result.returncode, 0)
-        self.assertIn(b"the message has 30000 bytes, which is more than the other end accepts", result.stderr)
+        self.assertEqual(result.returncode, 6)
+        self.assertEqual(result.stderr.splitlines()[0], b"framed: the message has 30000 bytes; the other end accepts at most 20000")
         result = run([FRAMED, "bench", server.address, "--checksum", "crc32c", "-n", "5", "--size", "30000"])
         self.assertEqual(result.returncode, 5, result.stderr)
-        self.assertIn(b"or one that does not accept 30000 bytes", result.stderr)
+        self.assertIn(b"a frame has up to 30000 bytes; the other end accepts at most 20000", result.stderr)
 
     def test_silent_peer_is_given_up(self):
         with peer.socket.create_server(("127.0.0.1", 0)) as silent:
