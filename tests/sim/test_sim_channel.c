@@ -166,17 +166,12 @@ static void limit_counts_the_payload_without_its_trailer(void **state)
 
 static void reply_longer_than_the_peer_accepts_fails_its_call(void **state)
 {
-    /* max_frame 16384, trailer included in the length */
-    uint8_t opening[4 + 4 + 6 + FRAMED_SUM_SIZE] = "\xf7\x46\x01\x10\0\0\0\x0a\x01\x04\0\0\x40\0";
     struct rig rig;
     uint8_t *body = pattern(2000);
     (void)state;
     serve_with(&rig, 0);
     struct sim_peer *peer = connected();
-    assert_int_equal(framed_sum_add(opening + 8, 6, &(struct framed_sum_place){.preface = opening}), FRAMED_OK);
-    sim_peer_send(peer, opening, sizeof opening);
-    sim_run_ms(0);
-    TAKE(peer, ANSWER);
+    open_for_16_kib(peer);
     body[0] = 'B';
     send_summed(peer, FRAMED_CONNECTOR, 1, body, 1638);
     sim_run_ms(0);

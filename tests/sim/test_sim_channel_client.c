@@ -34,12 +34,19 @@ struct pair {
     struct framed_client *client;
 };
 
+/* Nothing of the opening has been read yet. */
+static struct pair pair_begun_with(const struct framed_client_config *config)
+{
+    struct pair p = {.acceptor = sim_listen(WHERE), .client = begun(config)};
+    p.peer = sim_accept(p.acceptor);
+    assert_non_null(p.peer);
+    return p;
+}
+
 static struct pair pair_begun(void)
 {
     struct framed_client_config config = checked();
-    struct pair p = {.acceptor = sim_listen(WHERE), .client = begun(&config)};
-    p.peer = sim_accept(p.acceptor);
-    assert_non_null(p.peer);
+    struct pair p = pair_begun_with(&config);
     TAKE(p.peer, OPENING);
     return p;
 }
@@ -416,145 +423,115 @@ static void finish_while_it_opens_half_closes_once_it_is_open(void **state)
 {
     (void)state;
     sim_start(0);
-    struct sim_acceptor *a = sim_listen(WHERE);
-    struct framed_client_config config = checked();
-    struct framed_client *client = begun(&config);
-    struct sim_peer *peer = sim_accept(a);
-    assert_int_equal(framed_client_finish(client), FRAMED_OK);
+    struct pair p = pair_begun();
+    assert_int_equal(framed_client_finish(p.client), FRAMED_OK);
     sim_run_ms(0);
-    assert_int_equal(sim_peer_state(peer), SIM_OPEN);
-    sim_peer_send(peer, ANSWER, SIZE(ANSWER));
-    struct framed_event event = {0};
-    assert_int_equal(framed_client_next(client, 10, &event), FRAMED_OK);
-    assert_int_equal(event.kind, FRAMED_EVENT_WRITABLE);
+    assert_int_equal(sim_peer_state(p.peer), SIM_OPEN);
+    SEND(p.peer, ANSWER);
+    assert_writable(p.client);
     sim_run_ms(1);
-    assert_int_equal(sim_peer_state(peer), SIM_ENDED);
-    sim_peer_finish(peer);
-    event = next_event(client, 100);
+    assert_int_equal(sim_peer_state(p.peer), SIM_ENDED);
+    sim_peer_finish(p.peer);
+    struct framed_event event = next_event(p.client, 100);
     assert_int_equal(event.kind, FRAMED_EVENT_ENDED);
     assert_int_equal(event.status, FRAMED_CLOSED);
-    framed_client_free(client);
-    sim_stop();
+    pair_stop(&p);
     /* nobody answers */
     sim_start(0);
-    a = sim_listen(WHERE);
-    client = begun(&config);
-    assert_int_equal(framed_client_finish(client), FRAMED_OK);
-    event = next_event(client, 60000);
+    p = pair_begun();
+    assert_int_equal(framed_client_finish(p.client), FRAMED_OK);
+    event = next_event(p.client, 60000);
     assert_int_equal(event.kind, FRAMED_EVENT_ENDED);
     assert_int_equal(event.status, FRAMED_TIMEOUT);
-    assert_int_equal(framed_client_next(client, 10, &event), FRAMED_TIMEOUT);
-    framed_client_free(client);
-    sim_stop();
+    assert_int_equal(framed_client_next(p.client, 10, &event), FRAMED_TIMEOUT);
+    pair_stop(&p);
 }
 
 static void free_while_it_opens_takes_no_time(void **state)
 {
     (void)state;
     sim_start(0);
-    struct sim_acceptor *a = sim_listen(WHERE);
-    (void)a;
-    struct framed_client_config config = checked();
-    struct framed_client *client = begun(&config);
+    struct pair p = pair_begun();
     uint64_t now = sim_now_ms();
-    framed_client_free(client);
+    framed_client_free(p.client);
     assert_true(sim_now_ms() <= now + 1);
     sim_stop();
 }
 
 static void somebody_elses_loop_sees_the_deadline(void **state)
 {
+    struct framed_event event;
+    int turns = 0;
+    bool ended = false;
     (void)state;
     sim_start(0);
-    struct sim_acceptor *a = sim_listen(WHERE);
-    struct framed_client_config config = checked();
-    struct framed_client *client = NULL;
-    struct framed_event event;
-    assert_int_equal(framed_client_new(&config, &client), FRAMED_OK);
-    assert_int_equal(framed_client_connect(client, WHERE, 0), FRAMED_MORE);
-    int turns = 0, ended = 0;
+    struct pair p = pair_begun();
     while (!ended && turns++ < 100) {
         struct framed_want want;
-        assert_int_equal(framed_client_want(client, &want), FRAMED_OK);
+        assert_int_equal(framed_client_want(p.client, &want), FRAMED_OK);
         sim_wait_want(&want);
-        assert_int_equal(framed_client_step(client), FRAMED_OK);
-        while (framed_client_next(client, 0, &event) == FRAMED_OK)
-            if (event.kind == FRAMED_EVENT_ENDED) ended = 1;
+        assert_int_equal(framed_client_step(p.client), FRAMED_OK);
+        while (framed_client_next(p.client, 0, &event) == FRAMED_OK) ended |= event.kind == FRAMED_EVENT_ENDED;
     }
     assert_true(turns < 10);
     assert_in_range(sim_now_ms(), 4990, 5020);
-    (void)a;
-    framed_client_free(client);
-    sim_stop();
+    pair_stop(&p);
 }
 
 static void wake_ends_a_wait_while_it_opens(void **state)
 {
+    struct framed_event event;
     (void)state;
     sim_start(0);
-    struct sim_acceptor *a = sim_listen(WHERE);
-    (void)a;
-    struct framed_client_config config = checked();
-    struct framed_client *client = begun(&config);
-    struct framed_event event;
-    framed_client_wake(client);
-    assert_int_equal(framed_client_next(client, 1000, &event), FRAMED_MORE);
+    struct pair p = pair_begun();
+    framed_client_wake(p.client);
+    assert_int_equal(framed_client_next(p.client, 1000, &event), FRAMED_MORE);
     assert_true(sim_now_ms() < 100);
-    framed_client_free(client);
-    sim_stop();
+    pair_stop(&p);
 }
 
 static void frames_that_answer_nothing_have_trailers_too(void **state)
 {
+    struct framed_client_config config = checked();
+    struct framed_bytes frame;
     (void)state;
     sim_start(0);
-    struct sim_acceptor *a = sim_listen(WHERE);
-    struct framed_client_config config = checked();
     config.replies = FRAMED_REPLIES_NONE;
-    struct framed_client *client = begun(&config);
-    struct sim_peer *peer = sim_accept(a);
-    sim_peer_take(peer, 12);
-    sim_peer_send(peer, ANSWER, SIZE(ANSWER));
-    send_summed(peer, FRAMED_ACCEPTOR, 1, "pushed", 6);
-    send_summed(peer, FRAMED_ACCEPTOR, 2, "twice", 5);
-    struct framed_bytes frame;
-    assert_int_equal(framed_client_recv(client, 1000, &frame), FRAMED_OK);
+    struct pair p = pair_begun_with(&config);
+    TAKE(p.peer, OPENING);
+    sim_peer_send(p.peer, ANSWER, SIZE(ANSWER));
+    send_summed(p.peer, FRAMED_ACCEPTOR, 1, "pushed", 6);
+    send_summed(p.peer, FRAMED_ACCEPTOR, 2, "twice", 5);
+    assert_int_equal(framed_client_recv(p.client, 1000, &frame), FRAMED_OK);
     assert_bytes(frame, "pushed", 6);
-    assert_int_equal(framed_client_send(client, frame, 1000), FRAMED_OK); /* what lies in the event */
-    assert_int_equal(framed_client_recv(client, 1000, &frame), FRAMED_OK);
+    assert_int_equal(framed_client_send(p.client, frame, 1000), FRAMED_OK); /* what lies in the event */
+    assert_int_equal(framed_client_recv(p.client, 1000, &frame), FRAMED_OK);
     assert_bytes(frame, "twice", 5);
     sim_run_ms(0);
-    struct framed_bytes got;
-    assert_true(sim_peer_frame(peer, &got));
-    assert_int_equal(framed_sum_check(&got, &(struct framed_sum_place){.counter = 1}), FRAMED_OK);
-    assert_bytes(got, "pushed", 6);
-    framed_client_free(client);
-    sim_stop();
+    take_summed(p.peer, FRAMED_CONNECTOR, 1, "pushed", 6);
+    pair_stop(&p);
 }
 
 /* The peer answers before it has taken our opening; what waits behind it has not left. */
 static void opening_that_has_not_left_yet_is_no_call(void **state)
 {
+    struct framed_client_config config = checked();
+    struct framed_event event = {0};
     (void)state;
     sim_start(0);
     sim_capacity(5);
-    struct sim_acceptor *a = sim_listen(WHERE);
-    struct framed_client_config config = checked();
-    struct framed_client *client = begun(&config);
-    struct sim_peer *peer = sim_accept(a);
-    sim_peer_stop_reading(peer);
-    sim_peer_send(peer, ANSWER, SIZE(ANSWER));
-    struct framed_event event = {0};
+    struct pair p = pair_begun_with(&config);
+    sim_peer_stop_reading(p.peer);
+    sim_peer_send(p.peer, ANSWER, SIZE(ANSWER));
     for (int i = 0; i < 20 && event.kind != FRAMED_EVENT_WRITABLE; i++)
-        if (framed_client_next(client, 1, &event) != FRAMED_OK) continue;
+        if (framed_client_next(p.client, 1, &event) != FRAMED_OK) continue;
     assert_int_equal(event.kind, FRAMED_EVENT_WRITABLE);
-    uint64_t one = started(client, "hello", 1000);
-    sim_peer_finish(peer);
-    event = next_event(client, 100);
+    uint64_t one = started(p.client, "hello", 1000);
+    sim_peer_finish(p.peer);
+    event = next_event(p.client, 100);
     assert_int_equal(event.call, one);
     assert_int_equal(event.outcome, FRAMED_NOT_EXECUTED);
-    framed_client_free(client);
-    sim_stop();
+    pair_stop(&p);
 }
 
 /* What failed here is not said of the peer. */
@@ -564,10 +541,9 @@ static void own_failure_is_not_blamed_on_the_peer(void **state)
     (void)state;
     for (size_t i = 0; i < 2; i++) {
         sim_start(0);
-        struct sim_acceptor *a = sim_listen(WHERE);
-        (void)a;
         struct framed_client_config config = checked();
         struct framed_client *client = NULL;
+        (void)sim_listen(WHERE);
         assert_int_equal(framed_client_new(&config, &client), FRAMED_OK);
         sim_fail(ops[i], 1, FRAMED_NOMEM);
         assert_int_equal(framed_client_connect(client, WHERE, 100), FRAMED_NOMEM);
@@ -581,20 +557,16 @@ static void own_failure_is_not_blamed_on_the_peer(void **state)
 /* Is the deadline named that has passed? */
 static void deadline_on_sending_is_called_that(void **state)
 {
+    struct framed_client_config config = checked();
     (void)state;
     sim_start(0);
     sim_capacity(5);
-    struct sim_acceptor *a = sim_listen(WHERE);
-    struct framed_client_config config = checked();
     config.send_ms = 1000;
-    struct framed_client *client = begun(&config);
-    struct sim_peer *peer = sim_accept(a);
-    sim_peer_stop_reading(peer);
-    struct framed_event event = next_event(client, 60000);
-    assert_int_equal(event.status, FRAMED_TIMEOUT);
-    assert_null(strstr(framed_client_error(client), "the opening was not finished in time"));
-    framed_client_free(client);
-    sim_stop();
+    struct pair p = pair_begun_with(&config);
+    sim_peer_stop_reading(p.peer);
+    assert_int_equal(next_event(p.client, 60000).status, FRAMED_TIMEOUT);
+    assert_null(strstr(framed_client_error(p.client), "the opening was not finished in time"));
+    pair_stop(&p);
 }
 
 int main(void)

@@ -147,6 +147,13 @@ static void reply_with_a_part(void *ctx, struct framed_call *call)
     rig->last_reply = framed_call_reply(call, framed_bytes_of(body.at + 1, body.len - 1));
 }
 
+static void serve_parts(struct rig *rig)
+{
+    rig_start(rig, 0);
+    rig->config.handler = reply_with_a_part;
+    rig_serve(rig);
+}
+
 /* A body of its own memory, a part of it as the reply, and a peer that accepts less. */
 static void too_long_for_the_peer(struct rig *rig)
 {
@@ -166,9 +173,7 @@ static void reply_too_long_for_the_peer_holds_no_memory(void **state)
 {
     struct rig rig;
     (void)state;
-    rig_start(&rig, 0);
-    rig.config.handler = reply_with_a_part;
-    rig_serve(&rig);
+    serve_parts(&rig);
     too_long_for_the_peer(&rig);
     uint64_t once = rig_stats(&rig).memory;
     for (int i = 0; i < 5; i++) too_long_for_the_peer(&rig);
@@ -180,9 +185,7 @@ static void reply_too_long_for_the_peer_spoils_no_other_connection(void **state)
 {
     struct rig rig;
     (void)state;
-    rig_start(&rig, 0);
-    rig.config.handler = reply_with_a_part;
-    rig_serve(&rig);
+    serve_parts(&rig);
     too_long_for_the_peer(&rig);
     sim_capacity(65536);
 
