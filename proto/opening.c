@@ -85,7 +85,7 @@ struct framed_accept framed_accept_default(const struct framed_accept *built, un
 
 /* ---- faults ---- */
 
-enum shown { NOTHING, NUMBER, BYTE, WORD, MODES, KEYS };
+enum shown { NOTHING, NUMBER, BYTE, WORD, MODE, MODES, KEYS };
 
 static const struct {
     const char *name;
@@ -97,8 +97,8 @@ static const struct {
     [FRAMED_FAULT_WORD] = {"word", "neither a length nor a preface", WORD, MODES},
     [FRAMED_FAULT_REFLECTED] = {"reflected", "the preface of the same side, as a mirror sends it", BYTE, BYTE},
     [FRAMED_FAULT_VERSION] = {"version", "a version that is not spoken here", NUMBER, NUMBER},
-    [FRAMED_FAULT_MODE] = {"mode", "a mode that is not accepted here", BYTE, MODES},
-    [FRAMED_FAULT_ANSWER] = {"answer", "not the mode that was asked for", BYTE, BYTE},
+    [FRAMED_FAULT_MODE] = {"mode", "a mode that is not accepted here", MODE, MODES},
+    [FRAMED_FAULT_ANSWER] = {"answer", "not the mode that was asked for", MODE, MODE},
     [FRAMED_FAULT_LENGTH] = {"length", "the length of the HELLO", NUMBER, NUMBER},
     [FRAMED_FAULT_SUM] = {"sum", "the checksum of the HELLO is not that of its bytes", WORD, NOTHING},
     [FRAMED_FAULT_ORDER] = {"out_of_order", "a key that is not above the one before", NUMBER, NUMBER},
@@ -143,13 +143,30 @@ static void say_hex(struct text *t, uint32_t n, unsigned digits)
     }
 }
 
+/* "10 (crc32c)", "11 (crc32c, session)"; one that does not exist is its number alone. */
+static void say_mode(struct text *t, uint8_t mode)
+{
+    static const char *const protections[] = {
+        [FRAMED_UNPROTECTED] = "no checksum", [FRAMED_CRC32C] = "crc32c",
+        [FRAMED_BLAKE2B] = "blake2b",         [FRAMED_SHARED_KEY] = "a shared key",
+        [FRAMED_PINNED_KEYS] = "pinned keys", [FRAMED_SHARED_AND_PINNED] = "both keys"};
+    say_hex(t, mode, 2);
+    if (!framed_mode_exists(mode)) return;
+    say(t, " (");
+    say(t, protections[protection_of(mode)]);
+    if (is_session(mode)) say(t, ", session");
+    say(t, ")");
+}
+
 static void say_modes(struct text *t, const struct framed_accept *accepts)
 {
-    if (accepts->plain) say(t, " plain");
+    bool first = !accepts->plain;
+    if (accepts->plain) say(t, "plain frames");
     for (unsigned mode = 0; mode < 256; mode++) {
         if (!framed_accept_has(accepts, (uint8_t)mode)) continue;
-        say(t, " ");
-        say_hex(t, mode, 2);
+        if (!first) say(t, ", ");
+        say_mode(t, (uint8_t)mode);
+        first = false;
     }
 }
 
@@ -162,6 +179,7 @@ static void say_found(struct text *t, const struct framed_fault *fault)
     if (how != NOTHING) say(t, " ");
     if (how == NUMBER) say_number(t, fault->found);
     if (how == BYTE) say_hex(t, fault->found, 2);
+    if (how == MODE) say_mode(t, (uint8_t)fault->found);
     if (how != WORD) return;
     say_hex(t, fault->found, 8);
     const char *hint = fault->what == FRAMED_FAULT_SUM ? NULL : framed_length_hint(fault->found);
@@ -174,19 +192,19 @@ static void say_allowed(struct text *t, const struct framed_fault *fault)
 {
     enum shown how = faults[fault->what].allowed;
     if (how == NOTHING) return;
-    say(t, "; allowed");
+    if (how == MODES && !fault->accepts.plain && fault->accepts.with[0] == 0 && fault->accepts.with[1] == 0) return;
+    say(t, "; allowed ");
     if (how == MODES) say_modes(t, &fault->accepts);
+    bool first = true;
     for (unsigned key = 1; how == KEYS && key <= LAST_KEY; key++) {
         if ((fault->most >> key & 1) == 0) continue;
-        say(t, " ");
+        if (!first) say(t, " ");
         say_number(t, key);
+        first = false;
     }
-    if (how == BYTE) {
-        say(t, " ");
-        say_hex(t, fault->most, 2);
-    }
+    if (how == BYTE) say_hex(t, fault->most, 2);
+    if (how == MODE) say_mode(t, (uint8_t)fault->most);
     if (how != NUMBER) return;
-    say(t, " ");
     say_number(t, fault->least);
     if (fault->least == fault->most) return;
     say(t, " to ");

@@ -62,7 +62,7 @@ const char *framed_length_hint(uint32_t word)
     for (size_t i = 0; i < sizeof openings / sizeof *openings; i++)
         if (openings[i].word == word) return openings[i].is;
     if (word >> 16 == 0x1603 && (word >> 8 & 0xff) <= 4) return "TLS"; /* a handshake record of SSL 3.0 to TLS 1.3 */
-    if (word >> 8 == 0xf74601) return "an extended framed connection";
+    if ((word >> 8 | 0x2000) == 0xf76601) return "an extended framed connection"; /* f7 46 01 or f7 66 01 */
     if (is_text(word)) return "text";
     uint32_t swapped = word >> 24 | (word >> 8 & 0xff00) | (word << 8 & 0xff0000) | word << 24;
     if (swapped >= 1 && swapped <= 0xffff) return "a little-endian length";

@@ -132,6 +132,16 @@ static const char *words_for(enum framed_status why)
     }
 }
 
+/* What a client may make of it. */
+static const char *verdict(const struct channel *ch, enum framed_status why, const struct framed_fault *fault)
+{
+    if (!ch->terms->connects) return "";
+    if (why == FRAMED_TIMEOUT) return "no framed peer here, or a busy one: ";
+    if (fault == NULL || fault->what == FRAMED_FAULT_NO_PREFACE || fault->what == FRAMED_FAULT_WORD)
+        return "no framed peer here: ";
+    return "it does not open as it should: ";
+}
+
 bool framed_channel_why(const struct channel *ch, enum framed_status why, char *text, size_t size)
 {
     if (ch->is_open && why != FRAMED_MALFORMED) return false;
@@ -144,7 +154,7 @@ bool framed_channel_why(const struct channel *ch, enum framed_status why, char *
     if (is_plain_fault(ch, fault)) return false;
     char said[FRAMED_FAULT_ROOM];
     if (fault != NULL) framed_fault_say(fault, said, sizeof said);
-    (void)snprintf(text, size, "%s%s", ch->terms->connects ? "no framed peer here: " : "",
-                   fault != NULL ? said : words_for(why));
+    (void)snprintf(text, size, "%s%s%s", verdict(ch, why, fault), fault != NULL ? said : words_for(why),
+                   ch->terms->connects && why == FRAMED_TRUNCATED ? "; perhaps it speaks only plain frames" : "");
     return true;
 }

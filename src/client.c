@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEEPALIVE_GIVE_UP_MS = 30000, ERROR_SIZE = 640 };
+enum { KEEPALIVE_GIVE_UP_MS = 30000, ERROR_SIZE = 960 };
 
 /* A call on its way. It goes when it has been reported *and* its place in the order has come. */
 struct pending {
@@ -215,7 +215,7 @@ static void conn_over(struct conn *conn, enum framed_status why)
     char text[CONN_WHY_SIZE];
     c->state = CLIENT_ENDED;
     c->ended = why;
-    if (why == FRAMED_MALFORMED && !conn->io->spoiled)
+    if (why == FRAMED_MALFORMED && conn->io != NULL && !conn->io->spoiled)
         (void)snprintf(text, sizeof text, "a reply came that nobody asked for");
     else
         framed_conn_why(conn, why, text, sizeof text);

@@ -111,7 +111,7 @@ void framed_conn_why(const struct conn *c, enum framed_status why, char *text, s
     }
     uint32_t claimed = c->io->claimed;
     const char *hint = framed_length_hint(claimed);
-    claimed -= framed_conn_trailer(c); /* it is above a limit that is not below that */
+    if (claimed <= FRAMED_FRAME_MOST) claimed -= framed_conn_trailer(c); /* it is above a limit that is not below that */
     (void)snprintf(text, size, "a frame of %lu bytes was claimed, at most %lu are allowed%s%s", (unsigned long)claimed,
                    (unsigned long)c->kind->max_frame, hint != NULL ? "; this looks like " : "", hint != NULL ? hint : "");
 }

@@ -175,7 +175,7 @@ static inline void conn_touch(struct conn *c)
 }
 
 /* Inside `over`: why, for people; a length that was not allowed with what was claimed, what is allowed, what it looks like. */
-enum { CONN_WHY_SIZE = 320 };
+enum { CONN_WHY_SIZE = 640 };
 void framed_conn_why(const struct conn *c, enum framed_status why, char *text, size_t size);
 
 static inline void count(_Atomic uint64_t *counter, uint64_t n)

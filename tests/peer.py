@@ -113,7 +113,7 @@ def hint(word):
         return "SSH"
     if word in (b"PROX", b"\r\n\r\n"):
         return "the PROXY protocol"
-    if word[:3] == b"\xf7\x46\x01":
+    if word[:3] in (b"\xf7\x46\x01", b"\xf7\x66\x01"):
         return "an extended framed connection"
     if 1 <= int.from_bytes(word, "little") <= 65535:
         return "a little-endian length"

@@ -138,7 +138,7 @@ struct framed_fault {
 /* "version", "out_of_order" and the like: the words of vectors/opening.txt. Static storage. */
 FRAMED_API const char *framed_fault_name(enum framed_fault_kind what);
 
-#define FRAMED_FAULT_ROOM 256u
+#define FRAMED_FAULT_ROOM 512u
 
 /* "byte 10: a parameter out of its range: max_frame 100; allowed 16384 to 2147483647". Ends with a NUL, and is cut off if
  * room, at least 1, is too small for it; FRAMED_FAULT_ROOM never is. */

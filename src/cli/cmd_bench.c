@@ -81,13 +81,6 @@ static void stop_self(struct bench *b)
 
 /* ---- the run ---- */
 
-/* What the peer said, or that it closed, was not what opens a connection. */
-static bool is_no_opening(const struct bench *b, enum framed_status st)
-{
-    return b->told.plan.protection != FRAMED_UNPROTECTED &&
-           (st == FRAMED_MALFORMED || st == FRAMED_TOO_LARGE || st == FRAMED_TRUNCATED || st == FRAMED_RESET);
-}
-
 static enum cli_exit cannot_connect(const struct bench *b, enum framed_status st)
 {
     if (st == FRAMED_USAGE)
@@ -98,8 +91,9 @@ static enum cli_exit cannot_connect(const struct bench *b, enum framed_status st
                         b->told.address, b->told.plan.size_most, b->result.peer_most);
     else
         framed_host_say("cannot connect to %.120s: %s%s", b->told.address,
-                        is_no_opening(b, st) ? "no framed peer here: " : "", framed_status_text(st));
-    return framed_exit_of_opening(st);
+                        b->result.opening[0] != '\0' ? "it does not open as a framed peer: " : "",
+                        b->result.opening[0] != '\0' ? b->result.opening : framed_status_text(st));
+    return b->result.peer_most != 0 ? CLI_LOCAL : framed_exit_of_opening(st);
 }
 
 static enum cli_exit fit_descriptors(const struct bench *b)

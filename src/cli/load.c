@@ -4,6 +4,7 @@
  * Invariants: the threads share nothing but the plan, the start and the stop; all of them are joined before anything is freed.
  */
 #include "load_thread.h"
+#include <string.h>
 
 static void free_load(struct load *load)
 {
@@ -102,6 +103,7 @@ static void add_result(struct load_result *sum, struct load_result *part)
     if (part->connected_ns > sum->connected_ns) sum->connected_ns = part->connected_ns;
     if (part->connect_status != FRAMED_OK) sum->connect_status = part->connect_status;
     if (part->peer_most != 0) sum->peer_most = part->peer_most;
+    if (part->opening[0] != '\0') memcpy(sum->opening, part->opening, sizeof sum->opening);
     if (part->status != FRAMED_OK) sum->status = part->status;
     framed_histogram_merge(&sum->response, &part->response);
     framed_histogram_merge(&sum->service, &part->service);

@@ -67,6 +67,7 @@ struct load_result {
     uint64_t opened;                   /* connections, at the start */
     uint64_t connected_ns;             /* until all had been tried */
     enum framed_status connect_status; /* why the last attempt failed; OK: none has */
+    char opening[FRAMED_FAULT_ROOM];   /* why a connection with a checksum was not to be had, of the last attempt; or "" */
     uint32_t peer_most;                /* the server takes no more bytes in a frame, which is too little; 0: it takes ours */
     enum framed_status status;         /* why we could not go on: memory, the system */
     struct cli_histogram response;     /* from when it was due (closed loop: sent) to the reply */

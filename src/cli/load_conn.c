@@ -5,6 +5,7 @@
  * what the system did not take at once; memory is bounded by the pipeline and the batch.
  */
 #include "load_thread.h"
+#include <stdio.h>
 #include <string.h>
 
 enum { RING_FIRST = 16, MUTE_MS = 1000 /* how long what is received may take to tell why sending failed */ };
@@ -403,9 +404,16 @@ enum framed_status load_conn_ask(struct load_conn *c)
 /* While it opens. */
 static void answer_came(struct load_conn *c, enum framed_status st, struct framed_bytes in)
 {
-    if (st == FRAMED_CLOSED) st = FRAMED_TRUNCATED;
+    char *why = c->thread->result.opening;
+    why[0] = '\0';
+    if (st == FRAMED_CLOSED) st = framed_opening_end(&c->opening);
     if (st == FRAMED_OK) st = framed_opening_next(&c->opening, &in);
-    if (st == FRAMED_OK && in.len > 0) st = FRAMED_MALFORMED; /* nobody has asked yet */
+    if (st == FRAMED_MALFORMED || st == FRAMED_TOO_LARGE || st == FRAMED_TRUNCATED)
+        framed_fault_say(framed_opening_fault(&c->opening), why, FRAMED_FAULT_ROOM);
+    if (st == FRAMED_OK && in.len > 0) {
+        (void)snprintf(why, FRAMED_FAULT_ROOM, "a frame came before anything was asked");
+        st = FRAMED_MALFORMED;
+    }
     uint32_t most = st == FRAMED_OK ? framed_opening_hello(&c->opening).max_frame : UINT32_MAX;
     if (most < c->thread->plan->size_most) {
         c->thread->result.peer_most = most;

@@ -7,6 +7,7 @@
  *     connecting -> ready -> (start) running -> stopping -> over
  */
 #include "load_thread.h"
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -183,6 +184,8 @@ static void give_up_connecting(struct load_conn *c, uint64_t now)
     struct load_thread *t = c->thread;
     t->connecting--;
     t->result.connect_status = FRAMED_TIMEOUT;
+    if (c->asked_ns != 0)
+        (void)snprintf(t->result.opening, sizeof t->result.opening, "the opening was not finished in time");
     c->tried = (uint8_t)t->plan->where.n;
     c->state = CONN_CLOSING;
     (void)now;

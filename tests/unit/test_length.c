@@ -98,7 +98,8 @@ static void hint_names_other_protocols_by_their_first_four_bytes(void **state)
     assert_string_equal(framed_length_hint(word_of("PROX")), "the PROXY protocol");
     assert_string_equal(framed_length_hint(0x0d0a0d0a), "the PROXY protocol");
     for (uint32_t mode = 0; mode < 256; mode++)
-        assert_string_equal(framed_length_hint(0xf7460100u | mode), "an extended framed connection");
+        for (uint32_t side = 0; side <= 0x00200000; side += 0x00200000) /* a connector's preface, a listener's */
+            assert_string_equal(framed_length_hint(0xf7460100u | side | mode), "an extended framed connection");
 }
 
 static void hint_names_a_length_written_backwards(void **state)
@@ -121,7 +122,7 @@ static void hint_is_silent_about_everything_else(void **state)
 {
     (void)state;
     static const uint32_t words[] = {0xffffffff, 0x80000001, 0x16030500, 0x16040100, 0x15030100, 0xf7460200,
-                                     0xf7660100, 0x7f7f7f7f, 0x41424300, 0x41421f43, 0x4142430b, 0xe9e9e9e9,
+                                     0xf7660200, 0x7f7f7f7f, 0x41424300, 0x41421f43, 0x4142430b, 0xe9e9e9e9,
                                      0x00000000, 0x00000100, 0x01000100, 0x0d0a0d00};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         const char *hint = framed_length_hint(words[i]);

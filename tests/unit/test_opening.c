@@ -388,14 +388,23 @@ static void says(const char *who, const char *hex, const char *want)
 static void fault_says_what_was_wrong_where_and_what_was_allowed(void **state)
 {
     (void)state;
-    says("strict", "47455420", "byte 0: no preface, where one must come: 47455420, this looks like HTTP; allowed 01 10 80");
-    says("strict", "00000001", "byte 0: no preface, where one must come: 00000001; allowed 01 10 80");
-    says("connector", "00000001", "byte 0: no preface, where one must come: 00000001; allowed 11");
-    says("mixed", "ffffffff", "byte 0: neither a length nor a preface: ffffffff; allowed plain 01 10 80");
+    says("strict", "47455420",
+         "byte 0: no preface, where one must come: 47455420, this looks like HTTP; allowed 01 (no checksum, session), 10 "
+         "(crc32c), 80 (a shared key)");
+    says("strict", "00000001",
+         "byte 0: no preface, where one must come: 00000001; allowed 01 (no checksum, session), 10 (crc32c), 80 (a shared "
+         "key)");
+    says("connector", "00000001", "byte 0: no preface, where one must come: 00000001; allowed 11 (crc32c, session)");
+    says("mixed", "ffffffff",
+         "byte 0: neither a length nor a preface: ffffffff; allowed plain frames, 01 (no checksum, session), 10 (crc32c), "
+         "80 (a shared key)");
     says("mixed", "f7660101", "byte 1: the preface of the same side, as a mirror sends it: 66; allowed 46");
     says("mixed", "f7460201", "byte 2: a version that is not spoken here: 2; allowed 1");
-    says("mixed", "f74601a0", "byte 3: a mode that is not accepted here: a0; allowed plain 01 10 80");
-    says("connector", "f7660101", "byte 3: not the mode that was asked for: 01; allowed 11");
+    says("mixed", "f74601a0",
+         "byte 3: a mode that is not accepted here: a0 (both keys); allowed plain frames, 01 (no checksum, session), 10 "
+         "(crc32c), 80 (a shared key)");
+    says("connector", "f7660101",
+         "byte 3: not the mode that was asked for: 01 (no checksum, session); allowed 11 (crc32c, session)");
     says("mixed", "f746011000000065", "byte 4: the length of the HELLO: 101; allowed 4 to 100");
     says("mixed", "f746011000000004deadbeef", "byte 8: the checksum of the HELLO is not that of its bytes: deadbeef");
     says("mixed", "f74601010000000480008000", "byte 10: a key that is not above the one before: 128; allowed 129 to 255");
@@ -419,6 +428,9 @@ static void fault_says_what_was_wrong_where_and_what_was_allowed(void **state)
          "f746010100000006"
          "010400000064",
          "byte 10: a parameter out of its range: max_frame 100; allowed 16384 to 2147483647");
+    says("mixed", "f7460133",
+         "byte 3: a mode that is not accepted here: 33; allowed plain frames, 01 (no checksum, session), 10 (crc32c), 80 (a "
+         "shared key)");
     says("mixed", "f746018000000000", "byte 8: a parameter that must be there is missing: key id");
     says("mixed", "f74601800000", "byte 6: the stream ended inside the opening");
 }
