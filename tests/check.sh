@@ -14,15 +14,15 @@ sanitize='-O1 -g -fno-omit-frame-pointer -fno-sanitize-recover=all'
 # Another compiler, every warning an error. What it builds runs in make check-long, and in the fuzzers here.
 stage_clang() {
     tests/deps.sh clang=clang || return 1
-    make -j"$jobs" BUILD="$build/clang" CC=clang WERROR=1 all tests && echo "clang: nothing to warn of"
+    make -j"$jobs" BUILD="$build/clang" CC=clang CFLAGS=-O0 WERROR=1 all tests && echo "clang: nothing to warn of"
 }
 
 # The tests once more, with the sanitizers looking on, and whatever serves waiting with poll instead of epoll. Not those that
-# preload what the sanitizers have, too; nor, for their time, every single failure and the tool that only measures; nor the worlds,
-# which stage_sim runs with them.
+# preload what the sanitizers have, too; nor the worlds, which stage_sim runs with them; nor, for their time, every single failure and
+# half the tool: make check-long does.
 stage_asan() {
     local without="test_memory test_failing_calls test_readme test_sim_faults test_world_seeds test_bench test_docs
-        test_completion"
+        test_completion test_inspect test_ping test_make test_exec"
     make -j"$jobs" BUILD="$build/asan" CC=gcc WERROR=1 CFLAGS="$sanitize -fsanitize=address,undefined" all tests &&
         FRAMED_SERVE_OPTIONS='--wait poll' BUILD=$build/asan ASAN_OPTIONS=$ASAN_OPTIONS:detect_stack_use_after_return=1 RUN_WITHOUT=$without \
             tests/run.sh
@@ -59,9 +59,9 @@ stage_format() {
     git ls-files '*.c' '*.h' | xargs clang-format --dry-run -Werror && echo "format: $(git ls-files '*.c' '*.h' | wc -l) files"
 }
 
-# Of all that reads the code the quicker half; make lint has clang-tidy and scan-build too.
+# Of all that reads the code the quicker half; make lint has clang-tidy and scan-build too, and reads the tests.
 stage_lint() {
-    ONLY='python shellcheck cppcheck analyzer' BUILD=$build tests/lint.sh
+    QUICK=1 ONLY='python shellcheck cppcheck analyzer' BUILD=$build tests/lint.sh
 }
 
 # One in 61 of the 2^32 length words.
@@ -69,9 +69,9 @@ stage_words() {
     make -j"$jobs" BUILD="$build" "$build/tests/words" && "$build/tests/words" 61
 }
 
-# The library, the tool and their tests on Windows, as Wine has it.
+# The library, the tool and most of their tests on Windows, as Wine has it; the others in make check-long.
 stage_windows() {
-    QUICK=1 make -j"$jobs" BUILD="$build" test-windows
+    QUICK=1 make -j"$jobs" BUILD="$build" SIM= WORLD= test-windows
 }
 
 # Every harness under libFuzzer and AFL++; then that the kept inputs reach every branch of scan, reader and writer.
@@ -94,8 +94,7 @@ stage_shells() {
     make -j"$jobs" BUILD="$build" all && BUILD=$build tests/completions.sh
 }
 
-# Other machines: the test programs, and where they are emulated not the long ones; make check-long runs them and the tools'
-# tests too.
+# Other machines: the test programs, but the long ones; make check-long runs those and the tools' tests too.
 stage_m32() {
     RUN_ONLY=c QUICK=1 make -j"$jobs" BUILD="$build" test-32
 }

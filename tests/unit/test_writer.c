@@ -237,8 +237,9 @@ static void queue_some(struct rig *rig)
 static void writer_sends_the_same_bytes_at_every_cut_with_a_keep_there_or_not(void **state)
 {
     (void)state;
+    size_t step = getenv("FRAMED_FEW_CUTS") != NULL ? 7 : 1; /* tests/support/splits.h */
     for (int keep = 0; keep < 2; keep++) {
-        for (size_t cut = 0;; cut++) {
+        for (size_t cut = 0;; cut += step) {
             struct rig rig;
             rig_init(&rig);
             queue_some(&rig);
@@ -252,7 +253,7 @@ static void writer_sends_the_same_bytes_at_every_cut_with_a_keep_there_or_not(vo
             sends(&rig, framed_writer_unsent(&rig.writer));
             check_rig(&rig);
             rig_fini(&rig);
-            if (cut == all) break;
+            if (cut + step > all) break;
         }
     }
 }
