@@ -40,7 +40,7 @@ enum framed_status {
     /* the peer's doing */
     FRAMED_TOO_LARGE = -1, /* a length above the limit (PROTOCOL.md §2.3) */
     FRAMED_TRUNCATED = -2, /* the stream ended inside a frame (PROTOCOL.md §2.6) */
-    FRAMED_MALFORMED = -3, /* a reply nobody asked for (PROTOCOL.md §3.3) */
+    FRAMED_MALFORMED = -3, /* a reply nobody asked for, no opening, a wrong checksum (PROTOCOL.md §3.3, §7, §8) */
     FRAMED_AUTH = -4,      /* not who it claims to be (kept for protected connections) */
     FRAMED_RESET = -5,     /* the connection was reset or broke */
     FRAMED_REFUSED = -6,   /* nobody listens there */

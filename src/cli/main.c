@@ -56,6 +56,8 @@ uint32_t framed_option_ms(const struct cli_options *options, enum cli_option_id 
 static int finish_stdout(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout)) return CLI_SUCCESS;
+    struct host_wait look = {.watch_output = true}; /* not a moment */
+    if (framed_host_wait(&look) == FRAMED_OK && look.output_gone) return CLI_SUCCESS;
     framed_host_say("cannot write to standard output");
     return CLI_LOCAL;
 }

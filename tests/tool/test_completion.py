@@ -126,6 +126,15 @@ class OtherShells(ToolTest):
                 self.assertEqual(process.wait(), 6)
             self.assertIn("standard output", process.stderr)
 
+    def test_a_reader_that_has_gone_is_none(self):
+        for args in (("completion", "bash"), ("--help",), ("bench", "--help"), ("version",)):
+            reading, writing = os.pipe()
+            os.close(reading)
+            process = self.start(*args, stdout=writing)
+            os.close(writing)
+            self.assertEqual(process.wait(), 0, args)
+            self.assertEqual(process.stderr, "")
+
 
 if __name__ == "__main__":
     unittest.main()
