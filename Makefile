@@ -45,7 +45,7 @@ ifeq ($(WERROR),1)
 WARN += -Werror
 endif
 # What we need comes first, what the user asks for last, so that the user wins.
-COMPILE = $(CC) -std=c11 -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 $(WARN) -Iinclude -Iproto -Isrc -Isrc/os -fvisibility=hidden -pthread $(CPPFLAGS) $(CFLAGS) -MMD -MP
+COMPILE = $(CC) -std=c11 -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 $(WARN) -Iinclude -Iproto -Isrc -Isrc/os -fvisibility=hidden $(HAVE) -pthread $(CPPFLAGS) $(CFLAGS) -MMD -MP
 # What an object depends on holds for it however BUILD is said, as a relative path or an absolute one.
 DEPENDS = -MT '$$(BUILD)$(@:$(BUILD)%=%)'
 LINK    = $(CC) -pthread $(CFLAGS) $(LDFLAGS)
@@ -57,8 +57,15 @@ SODIUM := $(shell t=$$(mktemp) && echo 'int main(void) { char new_enough[SODIUM_
     $(CC) $(CPPFLAGS) $(filter -m%,$(CFLAGS)) $(filter -L%,$(LDFLAGS)) -include sodium.h -x c - -o $$t -lsodium 2>/dev/null && echo 1 || echo 0; rm -f $$t)
 endif
 
-# Without noise.c, as nothing calls it yet: so the library needs no libsodium. Its tests alone have it, where there is one.
-PROTO := $(filter-out proto/noise.c,$(wildcard proto/*.c))
+HAVE := $(if $(filter 1,$(SODIUM)),-DFRAMED_SODIUM)
+# What encrypts: without libsodium it is left out, and what would call it says FRAMED_UNSUPPORTED.
+SODIUM_ONLY := proto/noise.c
+ifeq ($(SODIUM),1)
+PROTO := $(wildcard proto/*.c)
+LIBS  += -lsodium
+else
+PROTO := $(filter-out $(SODIUM_ONLY),$(wildcard proto/*.c))
+endif
 SRC   := $(wildcard src/*.c)
 OS    := $(wildcard src/os/os_$(SYSTEM)*.c)
 CLI   := $(filter-out src/cli/host_%.c,$(wildcard src/cli/*.c)) $(wildcard src/cli/host_$(SYSTEM)*.c)
@@ -154,7 +161,7 @@ $(BUILD)/libframed.a: $(LIB_OBJ)
 	$(call SAY,AR )$(AR) rcs $@ $^
 
 $(BUILD)/$(SONAME): $(PIC_OBJ)
-	$(call SAY,LD )$(LINK) -shared -Wl,-soname,$(SONAME) -o $@ $^
+	$(call SAY,LD )$(LINK) -shared -Wl,-soname,$(SONAME) -o $@ $^ $(LIBS)
 
 $(BUILD)/libframed.so: $(BUILD)/$(SONAME)
 	ln -sf $(SONAME) $@
@@ -191,7 +198,7 @@ $(BUILD)/tests/test_%$(EXE): $(BUILD)/obj/tests/unit/test_%.o $(call obj,$(SUPPO
 MEDDLED := crypto_scalarmult crypto_scalarmult_base crypto_auth_hmacsha256_init sodium_memcmp sodium_memzero sodium_init
 $(NOISE_TESTS): $(BUILD)/tests/%$(EXE): $(BUILD)/obj/tests/unit/%.o $(call obj,tests/noise/meddle.c tests/noise/cases.c proto/noise.c)
 	@mkdir -p $(@D)
-	$(call SAY,LD )$(LINK) $(addprefix -Wl$(comma)--wrap=,$(MEDDLED)) -o $@ $^ $(CMOCKA) -lsodium $(LIBS)
+	$(call SAY,LD )$(LINK) $(addprefix -Wl$(comma)--wrap=,$(MEDDLED)) -o $@ $^ $(CMOCKA) $(LIBS)
 $(NOISE_TESTS:$(BUILD)/tests/%$(EXE)=$(BUILD)/obj/tests/unit/%.o): private CPPFLAGS += -Itests/noise
 
 # Counts what is copied.
@@ -199,7 +206,7 @@ $(BUILD)/tests/test_net_copies: private WRAP := -Wl,--wrap=memcpy,--wrap=memmove
 
 $(BUILD)/tests/words: $(BUILD)/obj/tests/unit/words.o $(call obj,$(PROTO))
 	@mkdir -p $(@D)
-	$(call SAY,LD )$(LINK) -o $@ $^
+	$(call SAY,LD )$(LINK) -o $@ $^ $(LIBS)
 
 tests: $(TESTS)
 
@@ -207,7 +214,7 @@ test-deps:
 	@tests/deps.sh libcmocka-dev:cmocka.h python3 mandoc=mandoc
 ifeq ($(SODIUM) $(origin SODIUM),0 file)
 	@tests/deps.sh libsodium-dev:sodium.h 2>/dev/null || \
-	    echo 'libsodium-dev is missing, and not to be installed from here: proto/noise.c goes without its tests'
+	    echo 'libsodium-dev is missing, and not to be installed from here: what encrypts is left out'
 endif
 
 test: test-deps
@@ -271,7 +278,7 @@ include tests/faults/faults.mk
 
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(call obj,bench/load.c bench/tally.c bench/generate.c) $(BUILD)/libframed.a
 	@mkdir -p $(@D)
-	$(call SAY,LD )$(LINK) -o $@ $^
+	$(call SAY,LD )$(LINK) -o $@ $^ $(LIBS)
 
 benches: all $(BENCHES)
 
@@ -295,7 +302,7 @@ PC_UP = $(shell echo '$(patsubst $(PREFIX)/%,%,$(LIBDIR))/pkgconfig' | sed 's|[^
 $(BUILD)/framed.pc: packaging/framed.pc.in FORCE
 	@mkdir -p $(@D)
 	sed -e 's|@VERSION@|$(VERSION)|' -e 's|@UP@|$(PC_UP)|' -e 's|@LIBDIR@|$(patsubst $(PREFIX)/%,%,$(LIBDIR))|' \
-	    -e 's|@INCLUDEDIR@|$(patsubst $(PREFIX)/%,%,$(INCLUDEDIR))|' $< > $@
+	    -e 's|@INCLUDEDIR@|$(patsubst $(PREFIX)/%,%,$(INCLUDEDIR))|' -e 's|@LIBS@|-pthread $(LIBS)|' $< > $@
 
 # SHELL:WHERE, below share. The built tool prints them: not where it was built for another machine.
 COMPLETIONS := bash:bash-completion/completions/framed zsh:zsh/site-functions/_framed fish:fish/vendor_completions.d/framed.fish

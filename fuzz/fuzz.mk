@@ -15,12 +15,12 @@ $(BUILD)/tests/test_sim_fuzz$(EXE): $(BUILD)/obj/tests/sim/test_sim_fuzz.o $(FUZ
 
 $(BUILD)/fuzz/replay: $(call obj,fuzz/replay.c) $(FUZZ_OBJ)
 	@mkdir -p $(@D)
-	$(call SAY,LD )$(LINK) -o $@ $^ -lcmocka
+	$(call SAY,LD )$(LINK) -o $@ $^ -lcmocka $(LIBS)
 
 # One program; by what name it is called says which harness it runs.
 $(BUILD)/fuzz/fuzzer: $(call obj,fuzz/entry.c) $(FUZZ_OBJ)
 	@mkdir -p $(@D)
-	$(call SAY,LD )$(LINK) -o $@ $^ -lcmocka
+	$(call SAY,LD )$(LINK) -o $@ $^ -lcmocka $(LIBS)
 
 .PHONY: fuzz fuzz-cover fuzz-merge
 fuzz:

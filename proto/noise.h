@@ -4,7 +4,7 @@
  *
  * It is: bytes in, bytes out. No input or output, no clock, no allocation, no randomness: what must be random is handed in.
  * It is not a protected connection: no lengths, no preface, no records, no limits of time or number, no key files, and nothing
- * that decides who may speak. It does not choose when to rekey. Nothing in the library uses it yet.
+ * that decides who may speak. It does not choose when to rekey. Without libsodium (FRAMED_SODIUM) there is none of it.
  *
  * How keys must be given:
  *   ephemeral  32 bytes fresh from the system's random source, of one handshake alone. Twice the same gives away what both

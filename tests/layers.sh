@@ -1,7 +1,7 @@
 #!/bin/sh
 # make layers: proves what the house promises.
 #   1. proto/ builds with only include/ and proto/ on the include path, and needs nothing from outside but mem* and the
-#      compiler's own runtime; noise.c alone libsodium, too (SODIUM=0: there is none, and noise.c is not looked at).
+#      compiler's own runtime; what encrypts libsodium, too (SODIUM=0: there is none, and of these only those are looked at that do without).
 #   2. Nothing outside src/os and the tool's host files includes a header of an operating system.
 #   3. Nothing in src/os includes anything of the protocol but the contract's own headers.
 #   4. The tool uses public headers, its own, os.h, loop.h and address.h.
@@ -20,14 +20,19 @@ bad() {
     echo "layers: $*" >&2
 }
 
+encrypts='proto/noise.c'
+with=
+[ "${SODIUM:-1}" = 0 ] || with=-DFRAMED_SODIUM
 for f in proto/*.c; do
-    [ "$f" = proto/noise.c ] && [ "${SODIUM:-1}" = 0 ] && continue
-    $cc -std=c11 -O2 -ffreestanding -Iinclude -Iproto -c "$f" -o "$dir/$(basename "$f" .c).o" || bad "$f does not build by itself"
+    [ -z "$with" ] && [ "$f" = proto/noise.c ] && continue
+    # shellcheck disable=SC2086
+    $cc -std=c11 -O2 $with -ffreestanding -Iinclude -Iproto -c "$f" -o "$dir/$(basename "$f" .c).o" || bad "$f does not build by itself"
 done
 sodium='crypto_[a-z0-9_]*|sodium_[a-z_]*'
 undefined=$(
     for o in "$dir"/*.o; do
-        case $o in */noise.o) foreign=$sodium ;; *) foreign= ;; esac
+        foreign=
+        case " $encrypts " in *" proto/$(basename "$o" .o).c "*) foreign=$sodium ;; esac
         nm -u "$o" | sed -n 's/^ *U //p' | grep -vxE "$foreign"
     done | sort -u
 )
@@ -48,7 +53,7 @@ for h in $(sed -n 's/^ *# *include *<\([^>]*\)>.*/\1/p' proto/*.[ch] | sort -u);
     esac
 done
 for f in $(grep -lE '# *include *[<"]sodium' include/framed/*.h proto/*.[ch] src/*.[ch] src/os/*.[ch] src/cli/*.[ch]); do
-    [ "$f" = proto/noise.c ] || bad "$f includes libsodium's headers, which is for proto/noise.c"
+    case " $encrypts " in *" $f "*) ;; *) bad "$f includes libsodium's headers, which is for $encrypts" ;; esac
 done
 
 # The compiler's and C's own; sanitizer/: what ASan is told, where it is the compiler's.

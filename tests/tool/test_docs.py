@@ -14,7 +14,7 @@ import sys
 import tempfile
 import unittest
 
-from toolkit import FRAMED, PATIENCE_S, ROOT, Process, ToolTest
+from toolkit import FRAMED, PATIENCE_S, ROOT, Process, ToolTest, linked_statically
 
 sys.path.insert(0, os.path.join(ROOT, "tests"))
 import manpage  # noqa: E402
@@ -165,8 +165,8 @@ class Library(ToolTest):
                     sanitize = [word for word in f.read().split() if word.startswith(("-fsanitize", "--coverage"))]
                 done = subprocess.run([CC, "-std=c11", "-Wall", "-Wextra", "-Werror", "-D_POSIX_C_SOURCE=200809L", *sanitize,
                                        "-I" + os.path.join(ROOT, "include"), programs[name] + ".c", "-o", programs[name],
-                                       os.path.join(BUILD, "libframed.a"), "-pthread"], capture_output=True, timeout=PATIENCE_S,
-                                      check=False, text=True)
+                                       *linked_statically(os.path.join(BUILD, "libframed.a"))], capture_output=True,
+                                      timeout=PATIENCE_S, check=False, text=True)
                 self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertEqual(set(programs), {"server", "client", "frames"})
             self.talk(programs, "unix:" + os.path.join(folder, "socket"))

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import unittest
 
-from toolkit import PATIENCE_S, ROOT
+from toolkit import PATIENCE_S, ROOT, linked_statically
 
 BUILD = os.path.abspath(os.path.join(ROOT, os.environ.get("BUILD", "build")))
 CC = os.environ.get("CC", "cc")
@@ -85,7 +85,7 @@ class Readme(unittest.TestCase):
         os.unlink(address[5:])
 
     def test_the_two_programs_compile_and_talk_linked_statically(self):
-        self.talk(os.path.join(self.prefix, "lib", "libframed.a"), "-pthread")
+        self.talk(*linked_statically(os.path.join(self.prefix, "lib", "libframed.a")))
 
     def test_the_two_programs_compile_and_talk_linked_to_the_shared_library(self):
         lib = os.path.join(self.prefix, "lib")

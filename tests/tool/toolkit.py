@@ -61,6 +61,12 @@ def read_frame(sock):
     return read_exactly(sock, n)
 
 
+def linked_statically(archive):
+    """What a program is linked with besides its own, for this libframed.a."""
+    needs = subprocess.run(["nm", "-u", archive], capture_output=True, check=True, text=True).stdout
+    return [archive, "-pthread", *(["-lsodium"] if "crypto_" in needs else [])]
+
+
 def read_to_end(sock):
     data = b""
     while piece := sock.recv(65536):
