@@ -59,7 +59,7 @@ endif
 
 HAVE := $(if $(filter 1,$(SODIUM)),-DFRAMED_SODIUM)
 # What encrypts: without libsodium it is left out, and what would call it says FRAMED_UNSUPPORTED.
-SODIUM_ONLY := proto/noise.c
+SODIUM_ONLY := proto/noise.c proto/channel_noise.c
 ifeq ($(SODIUM),1)
 PROTO := $(wildcard proto/*.c)
 LIBS  += -lsodium
@@ -88,7 +88,7 @@ ifeq ($(TARGET),windows)
 include tests/win/tests.mk
 endif
 TESTS   := $(patsubst %.c,$(BUILD)/tests/%$(EXE),$(notdir $(UNIT) $(SIM) $(WORLD)))
-NOISE_TESTS := $(filter %/test_noise$(EXE) %/test_noise_answers$(EXE),$(TESTS))
+NOISE_TESTS := $(filter $(addprefix %/,$(addsuffix $(EXE),test_noise test_noise_answers test_channel_noise test_channel_noise_records test_channel_noise_answers)),$(TESTS))
 ifneq ($(SODIUM),1)
 TESTS   := $(filter-out $(NOISE_TESTS),$(TESTS))
 endif
@@ -196,7 +196,7 @@ $(BUILD)/tests/test_%$(EXE): $(BUILD)/obj/tests/unit/test_%.o $(call obj,$(SUPPO
 
 # They play peers that do what ours does not, and see what is wiped.
 MEDDLED := crypto_scalarmult crypto_scalarmult_base crypto_auth_hmacsha256_init sodium_memcmp sodium_memzero sodium_init
-$(NOISE_TESTS): $(BUILD)/tests/%$(EXE): $(BUILD)/obj/tests/unit/%.o $(call obj,tests/noise/meddle.c tests/noise/cases.c proto/noise.c)
+$(NOISE_TESTS): $(BUILD)/tests/%$(EXE): $(BUILD)/obj/tests/unit/%.o $(call obj,tests/noise/meddle.c tests/noise/cases.c tests/support/guard.c tests/support/splits.c $(PROTO))
 	@mkdir -p $(@D)
 	$(call SAY,LD )$(LINK) $(addprefix -Wl$(comma)--wrap=,$(MEDDLED)) -o $@ $^ $(CMOCKA) $(LIBS)
 $(NOISE_TESTS:$(BUILD)/tests/%$(EXE)=$(BUILD)/obj/tests/unit/%.o): private CPPFLAGS += -Itests/noise
