@@ -84,7 +84,7 @@ enum framed_status framed_record_open(struct framed_records *in, uint8_t *record
     if (in->failed != 0) return (enum framed_status)in->failed;
     if (in->closed || in->cipher.n == UINT64_MAX) return fail_records(in, FRAMED_MALFORMED);
     if (!in->cipher.keyed) return FRAMED_USAGE;
-    if (len < RECORD_LEAST || len > RECORD_MOST) return fail_records(in, FRAMED_MALFORMED);
+    if (len < RECORD_LEAST) return fail_records(in, FRAMED_MALFORMED); /* too long is so to Noise, too */
     enum framed_status st = framed_noise_decrypt(&in->cipher, framed_bytes_of(NULL, 0), record, len);
     if (st != FRAMED_OK) return fail_records(in, st);
     size_t n = len - RECORD_LEAST;
