@@ -20,11 +20,12 @@ bad() {
     echo "layers: $*" >&2
 }
 
-encrypts='proto/noise.c proto/channel_noise.c'
+only='proto/noise.c proto/channel_noise.c' # without libsodium there is nothing of them
+encrypts="$only proto/keys.c"
 with=
 [ "${SODIUM:-1}" = 0 ] || with=-DFRAMED_SODIUM
 for f in proto/*.c; do
-    if [ -z "$with" ]; then case " $encrypts " in *" $f "*) continue ;; esac; fi
+    if [ -z "$with" ]; then case " $only " in *" $f "*) continue ;; esac; fi
     # shellcheck disable=SC2086
     $cc -std=c11 -O2 $with -ffreestanding -Iinclude -Iproto -c "$f" -o "$dir/$(basename "$f" .c).o" || bad "$f does not build by itself"
 done

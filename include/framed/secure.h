@@ -1,6 +1,7 @@
 /*
  * framed/secure.h: how a connection begins that is not plain (proto/PROTOCOL.md §7), and the checksum behind its frames (§8), for who
- * moves the bytes himself: framed/net.h has all this behind `protection`.
+ * moves the bytes himself: framed/net.h has all this behind `protection`. And keys, as they are written into files; nothing
+ * takes them yet but the tool's keygen and pubkey.
  *
  * Nothing is allocated, nothing is kept but what is handed in. An object belongs to one thread at a time; the functions without one
  * may be called from any.
@@ -233,6 +234,52 @@ FRAMED_API bool framed_opening_has_hello(const struct framed_opening *o);
 
 /* That HELLO. Its key id is a view into *o. */
 FRAMED_API struct framed_hello framed_opening_hello(const struct framed_opening *o);
+
+/* ================================ keys ================================ */
+
+/*
+ * A key is 32 bytes: an X25519 public key, the secret one that it belongs to, or a shared key that both ends have. In files each
+ * is a word: 43 characters of base64url (RFC 4648 §5) without padding, behind a prefix that says which it is, so that a secret
+ * one is not pasted where a public one belongs:
+ *
+ *     framed-pub-1:...    framed-sec-1:...    framed-psk-1:...
+ *
+ * One key has one text. What is secret is encoded, decoded and compared in a time that does not depend on it. Whoever has a
+ * secret key, or its text, wipes it (framed_wipe); what these functions need on the way they wipe themselves.
+ *
+ * Without libsodium parse, format and public are FRAMED_UNSUPPORTED.
+ */
+#define FRAMED_KEY_SIZE      32u
+#define FRAMED_KEY_TEXT_SIZE 57u /* of every kind, with the NUL */
+
+enum framed_key_kind { FRAMED_KEY_PUBLIC, FRAMED_KEY_SECRET, FRAMED_KEY_SHARED };
+
+struct framed_key {
+    uint8_t bytes[FRAMED_KEY_SIZE];
+};
+
+/*
+ * Reads the whole of `text` as a key of this kind. FRAMED_MALFORMED: it is none, and *reason says why, in words that repeat
+ * nothing of it: "that is a secret key, where a public one is wanted". FRAMED_UNSUPPORTED, with a reason, too. *reason is static
+ * storage, and untouched on FRAMED_OK. 32 zero bytes are no key: somebody forgot one. FRAMED_USAGE: there is no such kind.
+ */
+FRAMED_API FRAMED_MUST_USE enum framed_status framed_key_parse(struct framed_key *key, enum framed_key_kind kind,
+                                                               struct framed_bytes text, const char **reason);
+
+/* Writes it as text, with a NUL. FRAMED_USAGE: there is no such kind, or the key is all zero. */
+FRAMED_API FRAMED_MUST_USE enum framed_status framed_key_format(char text[FRAMED_KEY_TEXT_SIZE], enum framed_key_kind kind,
+                                                                const struct framed_key *key);
+
+/* The public key of a secret one, which may be any 32 unpredictable bytes. FRAMED_USAGE: they are all zero. FRAMED_OS:
+ * libsodium cannot run here. */
+FRAMED_API FRAMED_MUST_USE enum framed_status framed_key_public(struct framed_key *public_key,
+                                                                const struct framed_key *secret_key);
+
+/* Whether they are the same, in a time that does not depend on them. */
+FRAMED_API FRAMED_MUST_USE bool framed_key_same(const struct framed_key *a, const struct framed_key *b);
+
+/* Zeroes n bytes, also where a compiler sees that nobody reads them again. `at` may be NULL when n is 0. */
+FRAMED_API void framed_wipe(void *at, size_t n);
 
 #ifdef __cplusplus
 }
