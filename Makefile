@@ -59,14 +59,14 @@ endif
 
 HAVE := $(if $(filter 1,$(SODIUM)),-DFRAMED_SODIUM)
 # What encrypts: without libsodium it is left out, and what would call it says FRAMED_UNSUPPORTED.
-SODIUM_ONLY := proto/noise.c proto/channel_noise.c
+SODIUM_ONLY := proto/noise.c proto/channel_noise.c src/tunnel.c
 ifeq ($(SODIUM),1)
 PROTO := $(wildcard proto/*.c)
 LIBS  += -lsodium
 else
 PROTO := $(filter-out $(SODIUM_ONLY),$(wildcard proto/*.c))
 endif
-SRC   := $(wildcard src/*.c)
+SRC   := $(filter-out $(if $(filter 1,$(SODIUM)),,$(SODIUM_ONLY)),$(wildcard src/*.c))
 OS    := $(wildcard src/os/os_$(SYSTEM)*.c)
 CLI   := $(filter-out src/cli/host_%.c,$(wildcard src/cli/*.c)) $(wildcard src/cli/host_$(SYSTEM)*.c)
 BENCH := $(filter-out bench/load.c bench/tally.c bench/generate.c,$(wildcard bench/*.c))

@@ -194,6 +194,15 @@ struct framed_bytes framed_call_body(const struct framed_call *call)
     return call->body;
 }
 
+bool framed_call_identity(const struct framed_call *call, struct framed_peer *peer)
+{
+    const struct conn_io *io = call->state == CALL_FRESH ? call->guest->conn.io : NULL;
+    if (io == NULL || io->channel == NULL || io->channel->tunnel == NULL) return false;
+    *peer = framed_tunnel_peer(io->channel->tunnel);
+    peer->address = framed_call_peer(call);
+    return true;
+}
+
 const char *framed_call_peer(const struct framed_call *call)
 {
     struct framed_call *c = (struct framed_call *)(uintptr_t)call; /* the text is made when first asked for */

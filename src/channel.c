@@ -28,22 +28,34 @@ struct channel_terms framed_channel_connects(enum framed_protection protection, 
     };
 }
 
-enum framed_status framed_channel_new(struct channel **made, const struct channel_terms *terms,
+static bool is_encrypted(uint8_t mode)
+{
+    return mode >> 4 >= FRAMED_SHARED_KEY;
+}
+
+enum framed_status framed_channel_new(struct channel **made, const struct channel_terms *terms, void *owner,
                                       const struct framed_allocator *alloc)
 {
     struct channel *ch = mem_new(alloc, sizeof *ch);
     if (ch == NULL) return FRAMED_NOMEM;
-    *ch = (struct channel){.terms = terms};
+    *ch = (struct channel){.terms = terms, .owner = owner};
     enum framed_status st = terms->connects ? framed_opening_connect(&ch->u.opening, terms->mode)
                                             : framed_opening_accept(&ch->u.opening, &terms->accepts);
     check(st == FRAMED_OK); /* the owner has tried its terms */
-    *made = ch;
-    return FRAMED_OK;
+    if (terms->connects && is_encrypted(terms->mode))
+        st = framed_tunnel_connect(&ch->tunnel, terms->keys, terms->mode, terms->max_frame, owner, alloc);
+    if (st == FRAMED_OK)
+        *made = ch;
+    else
+        mem_free(alloc, ch, sizeof *ch);
+    return st;
 }
 
 void framed_channel_free(struct channel *ch, const struct framed_allocator *alloc)
 {
-    if (ch != NULL) mem_free(alloc, ch, sizeof *ch);
+    if (ch == NULL) return;
+    framed_tunnel_free(ch->tunnel);
+    mem_free(alloc, ch, sizeof *ch);
 }
 
 /* What we accept. A limit below the least that can be announced holds all the same. */
@@ -60,6 +72,7 @@ enum framed_status framed_channel_say(const struct channel *ch, struct framed_wr
     struct framed_fault fault;
     struct framed_hello hello = our_hello(ch->terms);
     bool connects = ch->terms->connects;
+    if (ch->tunnel != NULL) return FRAMED_OK;
     enum framed_status st = framed_opening_encode(bytes, &n, connects ? FRAMED_CONNECTOR : FRAMED_ACCEPTOR,
                                                   connects ? ch->terms->mode : ch->mode, &hello, &fault);
     check(st == FRAMED_OK);
@@ -69,7 +82,7 @@ enum framed_status framed_channel_say(const struct channel *ch, struct framed_wr
 static void open_up(struct channel *ch)
 {
     const struct framed_opening *o = &ch->u.opening;
-    uint32_t most = framed_opening_hello(o).max_frame;
+    uint32_t most = ch->tunnel != NULL ? ch->tunnel->most : framed_opening_hello(o).max_frame;
     uint32_t trailer = o->mode >> 4 == FRAMED_CRC32C ? FRAMED_SUM_SIZE : 0;
     bool connects = ch->terms->connects;
     ch->mode = o->mode;
@@ -83,22 +96,27 @@ static void open_up(struct channel *ch)
     };
 }
 
-enum framed_status framed_channel_next(struct channel *ch, struct framed_bytes *in)
+enum framed_status framed_channel_next(struct channel *ch, struct framed_bytes *in, const struct framed_allocator *alloc)
 {
-    enum framed_status st = framed_opening_next(&ch->u.opening, in);
+    enum framed_status st = ch->agreed ? FRAMED_OK : framed_opening_next(&ch->u.opening, in);
+    if (st == FRAMED_OK && !ch->agreed && is_encrypted(ch->u.opening.mode) && ch->tunnel == NULL)
+        st = framed_tunnel_accept(&ch->tunnel, ch->terms->keys, &ch->u.opening, ch->terms->max_frame, ch->owner, alloc);
     if (st != FRAMED_OK) return st;
-    open_up(ch);
-    return FRAMED_OK;
+    ch->agreed = true;
+    if (ch->tunnel != NULL) st = framed_tunnel_next(ch->tunnel, in);
+    if (st == FRAMED_OK) open_up(ch);
+    return st;
 }
 
 enum framed_status framed_channel_end(struct channel *ch)
 {
-    return framed_opening_end(&ch->u.opening);
+    return ch->agreed ? FRAMED_TRUNCATED : framed_opening_end(&ch->u.opening);
 }
 
 size_t framed_channel_wants(const struct channel *ch)
 {
-    return framed_opening_wants(&ch->u.opening);
+    size_t n = ch->agreed ? framed_tunnel_wants(ch->tunnel) : framed_opening_wants(&ch->u.opening);
+    return n < sizeof ch->room ? n : sizeof ch->room;
 }
 
 uint32_t framed_channel_trailer(const struct channel *ch)
@@ -108,7 +126,7 @@ uint32_t framed_channel_trailer(const struct channel *ch)
 
 static const struct framed_fault *fault_of(const struct channel *ch, enum framed_status why)
 {
-    if (ch->is_open || (why != FRAMED_TOO_LARGE && why != FRAMED_MALFORMED)) return NULL;
+    if (ch->agreed || (why != FRAMED_TOO_LARGE && why != FRAMED_MALFORMED)) return NULL;
     return framed_opening_fault(&ch->u.opening);
 }
 
@@ -120,7 +138,26 @@ static bool is_plain_fault(const struct channel *ch, const struct framed_fault *
 
 uint32_t framed_channel_claimed(const struct channel *ch)
 {
-    return framed_opening_fault(&ch->u.opening)->found;
+    return ch->agreed ? 0 : framed_opening_fault(&ch->u.opening)->found;
+}
+
+/* Of the handshake, and of records. */
+static const char *words_of_tunnel(const struct channel *ch, enum framed_status why)
+{
+    const struct tunnel *t = ch->tunnel;
+    if (t->refused)
+        return ch->terms->connects ? "the peer has another key than it must have" : "the peer's key is not allowed here";
+    switch (why) {
+    case FRAMED_AUTH:
+        return ch->is_open ? "a record that did not open: bytes were changed, or a record was lost or repeated"
+                           : "the handshake failed: the two ends have other keys, or bytes were changed";
+    case FRAMED_MALFORMED: return ch->is_open ? "no record, where one must come" : "no handshake, where one must come";
+    case FRAMED_TRUNCATED:
+        return ch->is_open ? "the stream was cut off: its end is not the peer's"
+                           : "it ended inside the handshake: the other end does not agree";
+    case FRAMED_TIMEOUT: return "the handshake was not finished in time";
+    default: return framed_status_text(why);
+    }
 }
 
 static const char *words_for(enum framed_status why)
@@ -144,7 +181,14 @@ static const char *verdict(const struct channel *ch, enum framed_status why, con
 
 bool framed_channel_why(const struct channel *ch, enum framed_status why, char *text, size_t size)
 {
-    if (ch->is_open && why != FRAMED_MALFORMED) return false;
+    if (ch->is_open && why != FRAMED_MALFORMED && ch->tunnel == NULL) return false;
+    if (ch->tunnel != NULL && ch->agreed) {
+        if (why != FRAMED_AUTH && why != FRAMED_MALFORMED && why != FRAMED_TRUNCATED &&
+            (why != FRAMED_TIMEOUT || ch->is_open))
+            return false;
+        (void)snprintf(text, size, "%s", words_of_tunnel(ch, why));
+        return true;
+    }
     if (ch->is_open) {
         (void)snprintf(text, size, "a checksum was wrong: bytes were changed on their way, or a frame was lost or doubled");
         return true;

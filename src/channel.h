@@ -1,14 +1,16 @@
 /*
  * channel.h: what both ends of an extended connection agree to before its first frame (PROTOCOL.md §7), and what guards the
- * frames since (§8). Bytes in, bytes out: the socket is conn.c's.
+ * frames since (§8, §9). Bytes in, bytes out: the socket is conn.c's.
  *
- *   opening -framed_channel_next-> open       frames leave as `out` seals them, and framed_channel_check judges those that come
+ *   opening -framed_channel_next-> open       frames leave as `out` seals them, and channel_check judges those that come; or,
+ *                                             where there is a tunnel, they leave and come as its records
  *                               -> failed     framed_channel_why says why
  */
 #ifndef FRAMED_CHANNEL_H
 #define FRAMED_CHANNEL_H
 
 #include "../proto/writer.h"
+#include "tunnel.h"
 #include <framed/secure.h>
 
 /* What the connections of one owner agree to. */
@@ -18,10 +20,13 @@ struct channel_terms {
     bool connects;
     bool plain; /* nothing but plain connections: there is no channel */
     uint32_t max_frame;
+    const struct tunnel_keys *keys; /* with protections from 8 up */
 };
 
 struct channel {
     const struct channel_terms *terms;
+    void *owner;
+    struct tunnel *tunnel; /* of an encrypted connection, from the moment that it is known to be one */
     union {
         struct framed_opening opening; /* until it is open */
         struct {
@@ -30,30 +35,35 @@ struct channel {
         } open;
     } u;
     uint8_t mode;
+    bool agreed; /* the opening has come */
     bool is_open;
     uint8_t room[FRAMED_HELLO_MOST + FRAMED_SUM_SIZE]; /* who connects receives the opening here: not a byte more of it */
 };
 
 /* Protections that are built, bits 1u << enum framed_protection. */
-enum { CHANNEL_BUILT = 1u << FRAMED_UNPROTECTED | 1u << FRAMED_CRC32C };
+enum { CHANNEL_BUILT = 1u << FRAMED_UNPROTECTED | 1u << FRAMED_CRC32C | (unsigned)TUNNEL_BUILT };
+/* Of these, those that need keys. */
+enum { CHANNEL_KEYED = 1u << FRAMED_SHARED_KEY | 1u << FRAMED_PINNED_KEYS | 1u << FRAMED_SHARED_AND_PINNED };
 
 /* What a listener agrees to that accepts these protections (CHANNEL_BUILT or fewer), and what who wants this one asks for. */
 struct channel_terms framed_channel_listens(uint32_t protections, uint32_t max_frame);
 struct channel_terms framed_channel_connects(enum framed_protection protection, uint32_t max_frame);
 
-/* Begins to open, when a first byte has shown that it is no plain connection, or must be none; FRAMED_NOMEM. `terms` are borrowed. Freed with framed_channel_free. */
-enum framed_status framed_channel_new(struct channel **ch, const struct channel_terms *terms,
+/* Begins to open, when a first byte has shown that it is no plain connection, or must be none; FRAMED_NOMEM, FRAMED_OS. `terms` are
+ * borrowed; `owner` is for terms->keys->trusts. Freed with framed_channel_free. */
+enum framed_status framed_channel_new(struct channel **ch, const struct channel_terms *terms, void *owner,
                                       const struct framed_allocator *alloc);
 void framed_channel_free(struct channel *ch, const struct framed_allocator *alloc);
 
-/* Queues our own opening: who connects at once, who listens when it is open. FRAMED_NOMEM. */
+/* Queues our own opening, but for a tunnel, which has its own memory for that: who connects at once, who listens when it is open.
+ * FRAMED_NOMEM. */
 enum framed_status framed_channel_say(const struct channel *ch, struct framed_writer *writer);
 
 /*
- * Takes what belongs to the peer's opening off *in. FRAMED_MORE: there is more to come. FRAMED_OK: it is open, *in is what follows.
- * Else it has failed.
+ * Takes what belongs to the peer's opening, and to a handshake, off *in. FRAMED_MORE: there is more to come, and the tunnel, if there
+ * is one, may have something to send. FRAMED_OK: it is open, *in is what follows. Else it has failed.
  */
-enum framed_status framed_channel_next(struct channel *ch, struct framed_bytes *in);
+enum framed_status framed_channel_next(struct channel *ch, struct framed_bytes *in, const struct framed_allocator *alloc);
 
 /* The stream has ended inside the opening: as framed_opening_end. */
 enum framed_status framed_channel_end(struct channel *ch);
@@ -76,7 +86,7 @@ static inline bool channel_check(struct channel *ch, struct framed_bytes *payloa
 /* Why the opening came to nothing, or what was wrong since, for people. False: it is not the channel that was wrong. */
 bool framed_channel_why(const struct channel *ch, enum framed_status why, char *text, size_t size);
 
-/* Once opening has failed: the word or number that was wrong. */
+/* Once opening has failed: the word or number that was wrong, or 0. */
 uint32_t framed_channel_claimed(const struct channel *ch);
 
 #endif

@@ -67,6 +67,9 @@ struct framed_client {
     struct timer backoff; /* before the next attempt to connect */
     uint32_t attempts;    /* of framed_client_reconnect, since the last reply */
     size_t next_address;
+    struct tunnel_keys keys;
+    struct framed_key pinned[FRAMED_PEER_KEYS_MOST]; /* config.peer_key_count of them */
+    uint8_t key_id[FRAMED_KEY_ID_MOST];
     struct address where;
     char address[256];
     char error[ERROR_SIZE];
@@ -119,7 +122,8 @@ static void pending_late(struct timer *t)
 /* Every call still in the order ends with the connection. */
 static void abandon_all(struct framed_client *c, enum framed_status why)
 {
-    uint64_t out = atomic_load_explicit(&c->kind.bytes_out, memory_order_relaxed) - c->sent_before;
+    if (c->calls.count == 0) return; /* perhaps there never was a connection */
+    uint64_t out = framed_conn_passed(&c->conn) - c->sent_before;
     struct framed_place *place;
     while (framed_ordered_reply(&c->calls, &place) == FRAMED_OK) {
         struct pending *p = pending_of(place);
@@ -155,8 +159,8 @@ static void told_writable(struct framed_client *c)
 /* Where calls lie in the outgoing stream (pending.from) is counted from its frames on. */
 static void count_from_here(struct framed_client *c)
 {
-    c->sent_before = atomic_load_explicit(&c->kind.bytes_out, memory_order_relaxed);
-    c->queued = framed_conn_unsent(&c->conn);
+    c->sent_before = framed_conn_passed(&c->conn);
+    c->queued = c->conn.io != NULL ? c->conn.io->writer.unsent : 0;
     c->overhead = FRAMED_LENGTH_SIZE + framed_conn_trailer(&c->conn);
 }
 
@@ -177,34 +181,53 @@ static void conn_connected(struct conn *conn, enum framed_status st)
     }
 }
 
-static void fill_slot(struct framed_client *c, enum framed_event_kind kind, struct framed_bytes payload)
+/* Makes sure that the payload stays, whatever becomes of the connection. False: no memory. */
+static bool keep(struct framed_client *c, struct framed_bytes *payload)
 {
+    if (bytes_inside(*payload, framed_bytes_of(c->inbox, FRAMED_RECEIVE_SIZE))) return true;
+    if (framed_conn_take(&c->conn, *payload, &c->taken) == FRAMED_OK || payload->len == 0) return true;
+    uint8_t *at = mem_new(memory_of(c), payload->len); /* it came in a record that had to be put together */
+    if (at == NULL) return false;
+    memcpy(at, payload->at, payload->len);
+    c->taken = (struct framed_buf){.at = at, .len = payload->len, .cap = payload->len};
+    payload->at = at;
+    return true;
+}
+
+static bool fill_slot(struct framed_client *c, enum framed_event_kind kind, struct framed_bytes payload)
+{
+    if (!keep(c, &payload)) return false;
     c->slot = SLOT_READY;
     c->conn.held = true;
     c->event = (struct framed_event){.kind = kind, .outcome = FRAMED_REPLY, .payload = payload};
-    (void)framed_conn_take(&c->conn, payload, &c->taken); /* else it lies in our inbox, which stays */
+    return true;
 }
 
 static void conn_frame(struct conn *conn, struct framed_bytes payload)
 {
     struct framed_client *c = client_of(conn);
     if (c->config.replies == FRAMED_REPLIES_NONE) {
-        fill_slot(c, FRAMED_EVENT_MESSAGE, payload);
+        if (!fill_slot(c, FRAMED_EVENT_MESSAGE, payload)) framed_conn_deafen(conn, FRAMED_NOMEM);
         return;
     }
-    struct framed_place *place;
-    if (framed_ordered_reply(&c->calls, &place) != FRAMED_OK) {
+    struct framed_place *first = ordered_first(&c->calls);
+    if (first == NULL) {
         framed_conn_deafen(conn, FRAMED_MALFORMED); /* §3.3: a reply that nobody asked for */
         return;
     }
-    struct pending *p = pending_of(place);
-    p->placed = false;
-    c->attempts = 0;
+    struct pending *p = pending_of(first);
     if (!p->abandoned) {
-        fill_slot(c, FRAMED_EVENT_REPLY, payload);
+        if (!fill_slot(c, FRAMED_EVENT_REPLY, payload)) {
+            framed_conn_deafen(conn, FRAMED_NOMEM);
+            return;
+        }
         c->event.call = p->id;
         p->reported = true;
     }
+    struct framed_place *place;
+    check(framed_ordered_reply(&c->calls, &place) == FRAMED_OK);
+    p->placed = false;
+    c->attempts = 0;
     pending_free_if_over(p);
     half_close_if_answered(c); /* it may have been the last, thrown away */
 }
@@ -259,6 +282,51 @@ void framed_client_config_init(struct framed_client_config *config, size_t size)
     config->size = size;
 }
 
+/* ---- keys ---- */
+
+/* Every key that the protection needs, and none besides. */
+static bool keys_suit(const struct framed_client_config *c)
+{
+    bool pinned = c->protection == FRAMED_PINNED_KEYS || c->protection == FRAMED_SHARED_AND_PINNED;
+    bool shared = c->protection == FRAMED_SHARED_KEY || c->protection == FRAMED_SHARED_AND_PINNED;
+    if (pinned != (c->secret_key != NULL) || pinned != (c->peer_key_count > 0)) return false;
+    if (c->peer_key_count > FRAMED_PEER_KEYS_MOST || (pinned && c->peer_keys == NULL)) return false;
+    return shared == (c->shared_key != NULL) && (shared || c->key_id.len == 0) && c->key_id.len <= FRAMED_KEY_ID_MOST;
+}
+
+/* The server is one of those that it may be. All are looked at, each whole. */
+static bool client_trusts(void *owner, struct framed_peer *peer)
+{
+    const struct framed_client *c = client_of(owner);
+    struct framed_key key;
+    bool known = false;
+    if (peer->key == NULL) return true; /* it has the shared key */
+    memcpy(key.bytes, peer->key, sizeof key.bytes);
+    for (size_t i = 0; i < c->config.peer_key_count; i++) known |= framed_key_same(&key, &c->pinned[i]);
+    return known;
+}
+
+static enum framed_status take_keys(struct framed_client *c)
+{
+    const struct framed_client_config *config = &c->config;
+    c->keys.trusts = client_trusts;
+    if (config->protection < FRAMED_SHARED_KEY) return FRAMED_OK;
+    enum framed_status st = framed_tunnel_start();
+    if (config->peer_key_count > 0) memcpy(c->pinned, config->peer_keys, config->peer_key_count * sizeof *c->pinned);
+    if (config->key_id.len > 0) memcpy(c->key_id, config->key_id.at, config->key_id.len);
+    c->keys.key_id = framed_bytes_of(c->key_id, config->key_id.len);
+    if (config->shared_key != NULL) c->keys.shared = *config->shared_key;
+    if (st == FRAMED_OK && config->secret_key != NULL) st = framed_tunnel_identity(&c->keys, config->secret_key);
+    c->config.secret_key = c->config.peer_keys = c->config.shared_key = NULL; /* from now on they are the caller's alone */
+    c->config.key_id = c->keys.key_id;
+    return st;
+}
+
+static void forget_keys(struct framed_client *c)
+{
+    framed_wipe(&c->keys, sizeof c->keys);
+}
+
 static enum framed_status read_config(const struct framed_client_config *given, struct framed_client_config *c)
 {
     *c = (struct framed_client_config){0};
@@ -284,6 +352,7 @@ static enum framed_status read_config(const struct framed_client_config *given, 
     default_to(&c->backoff_max_ms, 10000);
     default_to(&c->handshake_ms, 5000);
     if ((unsigned)c->protection >= 32 || (CHANNEL_BUILT >> c->protection & 1) == 0) return FRAMED_UNSUPPORTED;
+    if (!keys_suit(c)) return FRAMED_USAGE;
     return c->congestion != NULL ? framed_os_congestion_check(c->congestion) : FRAMED_OK;
 }
 
@@ -321,12 +390,19 @@ enum framed_status framed_client_new(const struct framed_client_config *config, 
     k->linger_ms = config_whole.linger_ms;
     k->opening_ms = config_whole.handshake_ms;
     k->terms = framed_channel_connects(config_whole.protection, config_whole.max_frame);
+    k->terms.keys = &c->keys;
+    st = take_keys(c);
+    if (st != FRAMED_OK) goto fail_loop;
     *client = c;
     return FRAMED_OK;
 
+fail_loop:
+    framed_loop_fini(&c->loop);
+    framed_loop_fini_rest(&c->loop);
 fail_inbox:
     mem_free(alloc, c->inbox, FRAMED_RECEIVE_SIZE);
 fail:
+    forget_keys(c);
     mem_free(alloc, c, sizeof *c);
     return st;
 }
@@ -835,5 +911,6 @@ void framed_client_free(struct framed_client *c)
     framed_loop_fini_rest(&c->loop);
     const struct framed_allocator *alloc = c->config.allocator;
     mem_free(alloc, c->inbox, FRAMED_RECEIVE_SIZE);
+    forget_keys(c);
     mem_free(alloc, c, sizeof *c);
 }

@@ -57,16 +57,38 @@ static void io_free(struct conn *c)
     c->io = NULL;
 }
 
+/* Of an encrypted connection, from its handshake on. */
+static struct tunnel *tunnel_of(const struct conn_io *io)
+{
+    return io->channel != NULL ? io->channel->tunnel : NULL;
+}
+
+/* Its handshake is through, and still only its next bytes will tell whether somebody is there: it counts as opening. */
+static bool is_unproven(const struct conn_io *io)
+{
+    const struct tunnel *t = io != NULL ? tunnel_of(io) : NULL;
+    return t != NULL && !t->proven;
+}
+
 static void io_free_if_idle(struct conn *c)
 {
     const struct conn_io *io = c->io;
     if (io == NULL || c->closing || c->in != IN_OPEN || io->loan != NULL) return;
-    if (framed_reader_held(&io->reader) == 0 && io->writer.unsent == 0 && io->channel == NULL) io_free(c);
+    if (io->channel == NULL && framed_reader_held(&io->reader) == 0 && io->writer.unsent == 0) io_free(c);
 }
 
 size_t framed_conn_unsent(const struct conn *c)
 {
-    return c->io != NULL ? c->io->writer.unsent : 0;
+    const struct conn_io *io = c->io;
+    if (io == NULL) return 0;
+    const struct tunnel *t = tunnel_of(io);
+    return io->writer.unsent + (t != NULL ? tunnel_waiting(t).len : 0);
+}
+
+uint64_t framed_conn_passed(const struct conn *c)
+{
+    const struct tunnel *t = c->io != NULL ? tunnel_of(c->io) : NULL;
+    return t != NULL ? t->passed : atomic_load_explicit(&c->kind->bytes_out, memory_order_relaxed);
 }
 
 uint32_t framed_conn_peer_most(const struct conn *c)
@@ -116,10 +138,25 @@ void framed_conn_why(const struct conn *c, enum framed_status why, char *text, s
                    (unsigned long)c->kind->max_frame, hint != NULL ? "; this looks like " : "", hint != NULL ? hint : "");
 }
 
+/* What the bytes from the wire go through first. */
+static struct framed_reader *outermost(struct conn_io *io)
+{
+    struct tunnel *t = tunnel_of(io);
+    return t != NULL ? &t->reader : &io->reader;
+}
+
 /* Has been received and not been taken yet. */
 static bool waits(const struct conn_io *io)
 {
-    return io->reader.at != io->reader.end;
+    const struct tunnel *t = tunnel_of(io);
+    return io->reader.at != io->reader.end || (t != NULL && t->reader.at != t->reader.end);
+}
+
+/* Bytes of what is unfinished, and of what waits. */
+static size_t held(const struct conn_io *io)
+{
+    const struct tunnel *t = tunnel_of(io);
+    return framed_reader_held(&io->reader) + (t != NULL ? framed_reader_held(&t->reader) : 0);
 }
 
 /* ---- deadlines ---- */
@@ -165,8 +202,8 @@ static uint64_t frame_due(const struct conn *c)
     const struct conn_kind *k = c->kind;
     const struct conn_io *io = c->io;
     if (c->in == IN_OPENING) return opening_due(c);
-    if (io == NULL || c->drained || waits(io) || framed_reader_held(&io->reader) == 0)
-        return WHEEL_NEVER; /* none unfinished */
+    if (is_unproven(io)) return opening_due(c);
+    if (io == NULL || c->drained || waits(io) || held(io) == 0) return WHEEL_NEVER; /* none unfinished */
     if (k->frame_ms == FRAMED_NEVER || !willing(c)) return WHEEL_NEVER;
     uint64_t ms = k->frame_ms;
     if (io->reader.scan.state == FRAMED_LENGTH_SIZE) ms += (uint64_t)io->reader.scan.length * 1000 / k->frame_rate;
@@ -176,15 +213,14 @@ static uint64_t frame_due(const struct conn *c)
 static uint64_t send_due(const struct conn *c)
 {
     const struct conn_io *io = c->io;
-    return io != NULL && io->writer.unsent > 0 && io->send_since != 0 ? after(io->send_since, c->kind->send_ms)
-                                                                      : WHEEL_NEVER;
+    return io != NULL && framed_conn_unsent(c) > 0 && io->send_since != 0 ? after(io->send_since, c->kind->send_ms)
+                                                                          : WHEEL_NEVER;
 }
 
 static uint64_t idle_due(const struct conn *c)
 {
     if (c->in == IN_OPENING) return c->io == NULL ? after(quiet_since(c), c->kind->idle_ms) : WHEEL_NEVER;
-    if (c->in != IN_OPEN || framed_conn_unsent(c) > 0 || (c->io != NULL && framed_reader_held(&c->io->reader) > 0))
-        return WHEEL_NEVER;
+    if (c->in != IN_OPEN || framed_conn_unsent(c) > 0 || (c->io != NULL && held(c->io) > 0)) return WHEEL_NEVER;
     return c->kind->ops->busy(c) ? WHEEL_NEVER : after(quiet_since(c), c->kind->idle_ms);
 }
 
@@ -222,7 +258,7 @@ static void timer_fired(struct timer *t)
         framed_conn_break(c, c->out == OUT_BROKEN ? (enum framed_status)c->broken : FRAMED_CLOSED);
         return;
     }
-    c->late = frame_due(c) <= now  ? c->in == IN_OPENING ? LATE_OPENING : LATE_FRAME
+    c->late = frame_due(c) <= now  ? c->in == IN_OPENING || is_unproven(c->io) ? LATE_OPENING : LATE_FRAME
               : send_due(c) <= now ? LATE_SEND
               : idle_due(c) <= now ? LATE_IDLE
                                    : LATE_NOT;
@@ -308,6 +344,8 @@ static void sending_failed(struct conn *c, enum framed_status st)
         return;
     }
     framed_writer_fini(&c->io->writer);
+    struct tunnel *t = tunnel_of(c->io);
+    if (t != NULL) framed_tunnel_left(t, tunnel_waiting(t).len);
     c->out = OUT_BROKEN;
     c->broken = (int8_t)st;
     conn_touch(c);
@@ -316,11 +354,15 @@ static void sending_failed(struct conn *c, enum framed_status st)
 static void left(struct conn *c, size_t n)
 {
     struct conn_io *io = c->io;
-    framed_writer_sent(&io->writer, n);
+    struct tunnel *t = tunnel_of(io);
+    if (t == NULL)
+        framed_writer_sent(&io->writer, n);
+    else
+        framed_tunnel_left(t, n);
     count(&c->kind->bytes_out, n);
     conn_touch(c);
     io->send_taken += n;
-    if (io->writer.unsent == 0) {
+    if (io->writer.unsent == 0 && framed_conn_unsent(c) == 0) {
         io->send_since = 0;
         io->send_taken = 0;
     } else if (io->send_taken >= SEND_UNIT) {
@@ -329,35 +371,60 @@ static void left(struct conn *c, size_t n)
     }
 }
 
+/* What goes onto the wire next, in order; *n of views. */
+static enum framed_status wire_views(struct conn_io *io, struct framed_bytes *views, size_t most, size_t *n)
+{
+    struct tunnel *t = tunnel_of(io);
+    if (t == NULL) {
+        *n = framed_writer_views(&io->writer, views, most);
+        return FRAMED_OK;
+    }
+    enum framed_status st = framed_tunnel_seal(t, &io->writer);
+    views[0] = tunnel_waiting(t);
+    *n = views[0].len > 0;
+    return st;
+}
+
 /* Offers what waits. What is not taken is handed over as a send, having been copied if it was lent. */
 static enum framed_status send_waiting(struct conn *c)
 {
     struct conn_io *io = c->io;
     for (;;) {
         struct framed_bytes views[VIEWS_AT_ONCE];
-        size_t n = framed_writer_views(&io->writer, views, VIEWS_AT_ONCE);
+        size_t n;
+        enum framed_status st = wire_views(io, views, VIEWS_AT_ONCE, &n);
+        if (st != FRAMED_OK) return st;
         if (n == 0) return FRAMED_OK;
         size_t offered = 0;
         for (size_t i = 0; i < n; i++) offered += views[i].len;
         size_t taken = 0;
-        enum framed_status st = framed_os_offer(&c->sock, views, n, &taken);
+        st = framed_os_offer(&c->sock, views, n, &taken);
         if (st != FRAMED_OK) return st;
         if (taken > 0) left(c, taken);
         if (taken < offered) break;
     }
     if (io->send_since == 0) io->send_since = now_of(c);
     enum framed_status st = framed_writer_keep(&io->writer);
+    size_t n;
+    if (st == FRAMED_OK) st = wire_views(io, io->views, CONN_VIEWS, &n);
     if (st != FRAMED_OK) return st;
-    size_t n = framed_writer_views(&io->writer, io->views, CONN_VIEWS);
     st = framed_os_send(&c->sock, io->views, n);
     if (st == FRAMED_OK) io->sending = true;
     return st;
 }
 
+/* The end of our direction is said on an encrypted connection, too, when all else has been sealed. 1: it waits now. */
+static size_t last_words(struct conn *c)
+{
+    struct tunnel *t = tunnel_of(c->io);
+    if (t == NULL || c->out != OUT_FINISHING || c->io->writer.unsent > 0) return 0;
+    return framed_tunnel_close(t, TUNNEL_DONE) == FRAMED_OK && tunnel_waiting(t).len > 0;
+}
+
 void framed_conn_flush(struct conn *c)
 {
     if (c->closing || c->corked || c->out == OUT_BROKEN || c->in == IN_CONNECTING) return;
-    if (c->io != NULL && !c->io->sending && c->io->writer.unsent > 0) {
+    if (c->io != NULL && !c->io->sending && framed_conn_unsent(c) + last_words(c) > 0) {
         enum framed_status st = send_waiting(c);
         if (st != FRAMED_OK) {
             sending_failed(c, st);
@@ -405,6 +472,17 @@ static void channel_frame(struct conn *c, struct framed_bytes payload)
     framed_conn_deafen(c, FRAMED_MALFORMED);
 }
 
+/* The next record's bytes are the reader's. FRAMED_MORE: there is none. */
+static enum framed_status open_record(struct conn_io *io)
+{
+    struct framed_bytes text;
+    enum framed_status st = framed_tunnel_text(tunnel_of(io), &text);
+    if (st == FRAMED_CLOSED) return framed_reader_end(&io->reader);
+    io->spoiled = st == FRAMED_AUTH || st == FRAMED_MALFORMED || st == FRAMED_TOO_LARGE;
+    if (st == FRAMED_TOO_LARGE) return FRAMED_MALFORMED; /* no record, and no frame */
+    return st == FRAMED_OK ? framed_reader_feed(&io->reader, (uint8_t *)(uintptr_t)text.at, text.len) : st;
+}
+
 /* Takes frames as long as there are whole ones and they are wanted. */
 static void take_frames(struct conn *c)
 {
@@ -412,18 +490,20 @@ static void take_frames(struct conn *c)
     enum framed_status st = FRAMED_OK;
     uint64_t taken = 0;
     struct framed_bytes payload;
-    while (willing_with(c, io->writer.unsent) && (st = framed_reader_next(&io->reader, &payload)) == FRAMED_OK) {
-        io->frame(c, payload);
-        taken++;
-    }
+    do {
+        while (willing_with(c, io->writer.unsent) && (st = framed_reader_next(&io->reader, &payload)) == FRAMED_OK) {
+            io->frame(c, payload);
+            taken++;
+        }
+    } while (st == FRAMED_MORE && tunnel_of(io) != NULL && (st = open_record(io)) == FRAMED_OK);
     if (taken > 0) {
-        count(&c->kind->frames_in, taken - io->spoiled);
+        count(&c->kind->frames_in, taken - (io->spoiled && tunnel_of(io) == NULL)); /* a trailer is known behind its frame */
         io->frame_since = now_of(c);
     }
     if (st < FRAMED_OK) {
         io->claimed = framed_reader_claimed(&io->reader);
         framed_conn_deafen(c, st);
-    } else if (st == FRAMED_MORE && c->drained) {
+    } else if (st == FRAMED_CLOSED || (st == FRAMED_MORE && c->drained)) {
         framed_conn_deafen(c, FRAMED_CLOSED);
     }
 }
@@ -436,6 +516,7 @@ static enum framed_status give_back(struct conn *c)
     if (c->kind->inbox != NULL && waits(io)) return FRAMED_OK; /* the owner's memory: it stays */
     io->loan = NULL;
     enum framed_status st = c->in == IN_OPEN ? framed_reader_park(&io->reader) : FRAMED_OK;
+    if (st == FRAMED_OK && c->in == IN_OPEN && tunnel_of(io) != NULL) st = framed_reader_park(&tunnel_of(io)->reader);
     return st == FRAMED_OK ? framed_writer_keep(&io->writer) : st;
 }
 
@@ -452,7 +533,7 @@ static enum framed_status ask_for_more(struct conn *c)
     if (c->io != NULL) {
         if (waits(c->io)) return FRAMED_OK;
         c->io->paused = false;
-        enum framed_status st = framed_reader_space(&c->io->reader, &at, &room);
+        enum framed_status st = framed_reader_space(outermost(c->io), &at, &room);
         if (st < FRAMED_OK) return st;
     }
     return framed_os_receive(&c->sock, at, room);
@@ -483,7 +564,10 @@ static void pump(struct conn *c)
     }
     c->pumping = false;
     if (c->closing) return;
-    if (c->in == IN_OVER && c->io != NULL) framed_reader_fini(&c->io->reader); /* nothing of it will be looked at again */
+    if (c->in == IN_OVER && c->io != NULL) { /* nothing of it will be looked at again */
+        framed_reader_fini(outermost(c->io));
+        framed_reader_fini(&c->io->reader);
+    }
     enum framed_status st = c->io != NULL ? give_back(c) : FRAMED_OK;
     if (st == FRAMED_OK) st = ask_for_more(c);
     if (st != FRAMED_OK) {
@@ -526,7 +610,7 @@ static enum framed_status channel_of(struct conn *c, uint64_t since)
     struct conn_io *io = io_of(c);
     if (io == NULL) return FRAMED_NOMEM;
     io->frame_since = since;
-    return framed_channel_new(&io->channel, &c->kind->terms, memory_of(c));
+    return framed_channel_new(&io->channel, &c->kind->terms, c, memory_of(c));
 }
 
 /* Both have agreed: frames follow. */
@@ -539,7 +623,7 @@ static enum framed_status opened(struct conn *c)
         if (st != FRAMED_OK) return st;
     }
     uint32_t trailer = framed_channel_trailer(ch), most = c->kind->max_frame;
-    io->frame = channel_frame;
+    if (ch->tunnel == NULL) io->frame = channel_frame;
     framed_writer_seal(&io->writer, &ch->u.open.out);
     framed_reader_init(&io->reader, most < FRAMED_FRAME_MOST - trailer ? most + trailer : FRAMED_FRAME_MOST, 0,
                        memory_of(c));
@@ -554,7 +638,7 @@ static enum framed_status open_with(struct conn *c, struct framed_bytes *in)
         return FRAMED_OK; /* the shortest way: a length's first byte */
     enum framed_status st = FRAMED_OK;
     if (c->io == NULL) st = channel_of(c, terms->accepts.plain ? now_of(c) : quiet_since(c));
-    if (st == FRAMED_OK) st = framed_channel_next(c->io->channel, in);
+    if (st == FRAMED_OK) st = framed_channel_next(c->io->channel, in, memory_of(c));
     return st == FRAMED_OK ? opened(c) : st;
 }
 
@@ -568,11 +652,12 @@ static bool received_before(struct conn *c, uint8_t **at, size_t *n)
     struct framed_bytes in = {*at, *n};
     enum framed_status st = open_with(c, &in);
     if (st == FRAMED_MORE) {
-        receive_opening(c);
+        framed_conn_flush(c);
+        if (!c->closing) receive_opening(c);
         return false;
     }
     if (st != FRAMED_OK) {
-        if (st == FRAMED_NOMEM) {
+        if (st == FRAMED_NOMEM || st == FRAMED_OS) {
             framed_conn_break(c, st);
             return false;
         }
@@ -607,7 +692,8 @@ static void input_ended(struct conn *c, enum framed_status st)
         framed_conn_break(c, (enum framed_status)c->broken);
     } else if (st == FRAMED_CLOSED) {
         c->peer_ended = true;
-        if (c->io != NULL && c->in == IN_OPEN) st = framed_reader_end(&c->io->reader);
+        if (c->io != NULL && c->in == IN_OPEN)
+            st = tunnel_of(c->io) != NULL ? FRAMED_TRUNCATED : framed_reader_end(&c->io->reader);
         if (c->io != NULL && c->in == IN_OPENING) st = framed_channel_end(c->io->channel);
         framed_conn_deafen(c, st);
         framed_conn_flush(c);
@@ -633,11 +719,12 @@ static void sock_received(struct os_socket *s, enum framed_status st, uint8_t *a
         return;
     }
     conn_touch(c);
-    if (framed_reader_held(&io->reader) == 0) io->frame_since = now_of(c);
-    bool direct = io->reader.own != NULL && at >= io->reader.own && at < io->reader.own + io->reader.own_cap;
+    struct framed_reader *reader = outermost(io);
+    if (held(io) == 0 && !is_unproven(io)) io->frame_since = now_of(c);
+    bool direct = reader->own != NULL && at >= reader->own && at < reader->own + reader->own_cap;
     io->loan = direct ? NULL : at;
     io->loan_len = n;
-    st = direct ? framed_reader_filled(&io->reader, n) : framed_reader_feed(&io->reader, at, n);
+    st = direct ? framed_reader_filled(reader, n) : framed_reader_feed(reader, at, n);
     check(st == FRAMED_OK);
     pump(c);
 }

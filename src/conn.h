@@ -76,7 +76,7 @@ struct conn_io {
     uint64_t send_since;  /* the last time that 64 KiB had left; 0: nothing waits */
     size_t send_taken;    /* since then */
     uint32_t claimed;
-    bool spoiled; /* a trailer was wrong */
+    bool spoiled; /* a trailer or a record was wrong */
     bool paused;  /* something received waits, and nobody is willing to take it */
     bool sending; /* a send is outstanding; `views` belong to the system */
     struct framed_bytes views[CONN_VIEWS];
@@ -118,6 +118,10 @@ struct framed_writer *framed_conn_writer(struct conn *c);
 
 /* Bytes waiting to be sent. */
 size_t framed_conn_unsent(const struct conn *c);
+
+/* Bytes of frames, and of what went before them, that have left or may have: where the next to be sent lies in the stream, less those
+ * that wait in the writer. */
+uint64_t framed_conn_passed(const struct conn *c);
 
 /* Bytes of payload that the peer accepts at most. */
 uint32_t framed_conn_peer_most(const struct conn *c);

@@ -285,6 +285,16 @@ static void guest_gone(struct conn *c)
     framed_worker_guest_free(g);
 }
 
+bool framed_guest_trusts(void *owner, struct framed_peer *peer)
+{
+    struct guest *g = guest_of(owner);
+    const struct framed_server_config *config = &worker_of(g)->config;
+    char address[OS_ADDRESS_TEXT_SIZE];
+    framed_os_host_text(&g->host->is, g->conn.port, address, sizeof address);
+    peer->address = address;
+    return config->authorize == NULL || config->authorize(config->keys_ctx, peer);
+}
+
 const struct conn_ops framed_guest_ops = {
     .frame = guest_frame,
     .over = guest_over,

@@ -41,8 +41,24 @@ static void fill_defaults(struct framed_server_config *c)
     default_to(&c->linger_ms, 2000);
     default_to(&c->keepalive_ms, 60000);
     default_to(&c->workers, 1);
-    default_to(&c->protections, CHANNEL_BUILT);
     default_to(&c->handshake_ms, 5000);
+}
+
+/* Which protections there are by default, and whether each has its keys. */
+static enum framed_status suit_keys(struct framed_server_config *c)
+{
+    const uint32_t shared = 1u << FRAMED_SHARED_KEY, pinned = 1u << FRAMED_PINNED_KEYS,
+                   both = 1u << FRAMED_SHARED_AND_PINNED;
+    bool has_shared = c->shared_key != NULL, has_pinned = c->secret_key != NULL;
+    if (has_pinned && c->authorize == NULL) return FRAMED_USAGE; /* it would let in whoever has any key */
+    uint32_t all = has_shared && has_pinned ? both
+                   : has_shared             ? shared
+                   : has_pinned             ? pinned
+                                            : CHANNEL_BUILT & ~CHANNEL_KEYED;
+    default_to(&c->protections, all);
+    if ((c->protections & ~(uint32_t)CHANNEL_BUILT) != 0) return FRAMED_UNSUPPORTED;
+    if (!has_shared && (c->protections & (shared | both)) != 0) return FRAMED_USAGE;
+    return has_pinned || (c->protections & (pinned | both)) == 0 ? FRAMED_OK : FRAMED_USAGE;
 }
 
 static enum framed_status read_config(const struct framed_server_config *given, struct framed_server_config *c)
@@ -53,8 +69,9 @@ static enum framed_status read_config(const struct framed_server_config *given, 
     if (c->handler == NULL || c->max_frame > FRAMED_FRAME_MOST || c->max_send > FRAMED_FRAME_MOST) return FRAMED_USAGE;
     if (c->replies != FRAMED_REPLIES_ORDERED && c->replies != FRAMED_REPLIES_NONE) return FRAMED_USAGE;
     if (c->workers > WORKERS_MOST || c->spin_us > LOOP_SPIN_MOST_US) return FRAMED_USAGE;
-    if ((c->protections & ~(uint32_t)CHANNEL_BUILT) != 0) return FRAMED_UNSUPPORTED;
     fill_defaults(c);
+    enum framed_status st = suit_keys(c);
+    if (st != FRAMED_OK) return st;
     return c->congestion != NULL ? framed_os_congestion_check(c->congestion) : FRAMED_OK;
 }
 
@@ -369,6 +386,21 @@ static enum framed_status make_workers(struct framed_server *srv)
     return FRAMED_OK;
 }
 
+/* Copies what the keys are needed for: afterwards the caller's are not looked at. */
+static enum framed_status take_keys(struct framed_server *srv)
+{
+    struct framed_server_config *c = &srv->config;
+    if ((c->protections & CHANNEL_KEYED) == 0) return FRAMED_OK;
+    srv->keys.trusts = framed_guest_trusts;
+    srv->keys.shared_key = c->shared_key;
+    srv->keys.shared_key_ctx = c->keys_ctx;
+    enum framed_status st = framed_tunnel_start();
+    if (st == FRAMED_OK) st = framed_os_random(srv->keys.nobody.bytes, sizeof srv->keys.nobody.bytes);
+    if (st == FRAMED_OK && c->secret_key != NULL) st = framed_tunnel_identity(&srv->keys, c->secret_key);
+    c->secret_key = NULL;
+    return st;
+}
+
 enum framed_status framed_server_new(const struct framed_server_config *config, struct framed_server **server)
 {
     struct framed_server_config c;
@@ -387,7 +419,8 @@ enum framed_status framed_server_new(const struct framed_server_config *config, 
     srv->budget.pools = c.workers;
     srv->accept_timer.fired = accept_timer_fired;
     atomic_init(&srv->refs, 1);
-    st = framed_log_init(&srv->log, c.log, c.log_ctx, c.max_log_lines, srv->alloc);
+    st = take_keys(srv);
+    if (st == FRAMED_OK) st = framed_log_init(&srv->log, c.log, c.log_ctx, c.max_log_lines, srv->alloc);
     if (st != FRAMED_OK) goto fail;
     st = framed_hosts_init(&srv->hosts, seed, srv->alloc, &srv->budget);
     if (st != FRAMED_OK) goto fail_log;
@@ -401,6 +434,7 @@ fail_hosts:
 fail_log:
     framed_log_fini(&srv->log, srv->alloc);
 fail:
+    framed_wipe(&srv->keys, sizeof srv->keys);
     mem_free(c.allocator, srv, sizeof *srv);
     return st;
 }
@@ -412,6 +446,7 @@ void framed_server_unref(struct framed_server *srv)
     framed_hosts_fini(&srv->hosts);
     framed_log_fini(&srv->log, srv->alloc);
     const struct framed_allocator *alloc = srv->alloc;
+    framed_wipe(&srv->keys, sizeof srv->keys);
     mem_free(alloc, srv, sizeof *srv);
 }
 

@@ -97,6 +97,7 @@ static inline struct worker *worker_of(const struct guest *g)
 /* Listeners, accepting and the timer for that are the first worker's. */
 struct framed_server {
     struct framed_server_config config;
+    struct tunnel_keys keys;
     struct worker *workers; /* config.workers of them */
     struct log log;
     struct budget budget;
@@ -152,6 +153,8 @@ void framed_worker_guest_free(struct guest *g); /* its `gone` has come */
 
 /* guest.c */
 extern const struct conn_ops framed_guest_ops;
+/* tunnel_keys.trusts */
+bool framed_guest_trusts(void *owner, struct framed_peer *peer);
 enum framed_status framed_guest_begin(struct guest *g, intptr_t handle);
 /* An inline answer; the call is the worker's fresh one. Consumes it. */
 enum framed_status framed_guest_answer(struct guest *g, struct framed_call *call, struct framed_bytes bytes);

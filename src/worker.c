@@ -192,6 +192,7 @@ static void fill_kind(struct worker *w)
     k->linger_ms = c->linger_ms;
     k->opening_ms = c->handshake_ms;
     k->terms = framed_channel_listens(c->protections, c->max_frame);
+    k->terms.keys = &w->server->keys;
 }
 
 enum framed_status framed_worker_init(struct worker *w, struct framed_server *srv)

@@ -29,7 +29,7 @@ for f in proto/*.c; do
     # shellcheck disable=SC2086
     $cc -std=c11 -O2 $with -ffreestanding -Iinclude -Iproto -c "$f" -o "$dir/$(basename "$f" .c).o" || bad "$f does not build by itself"
 done
-sodium='crypto_[a-z0-9_]*|sodium_[a-z_]*'
+sodium='crypto_[a-z0-9_]*|sodium_[a-z0-9_]*'
 undefined=$(
     for o in "$dir"/*.o; do
         foreign=

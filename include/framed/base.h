@@ -41,7 +41,7 @@ enum framed_status {
     FRAMED_TOO_LARGE = -1, /* a length above the limit (PROTOCOL.md §2.3) */
     FRAMED_TRUNCATED = -2, /* the stream ended inside a frame (PROTOCOL.md §2.6) */
     FRAMED_MALFORMED = -3, /* a reply nobody asked for, no opening, a wrong checksum (PROTOCOL.md §3.3, §7, §8) */
-    FRAMED_AUTH = -4,      /* not who it claims to be (kept for protected connections) */
+    FRAMED_AUTH = -4,      /* not who it must be, or its bytes were changed (PROTOCOL.md §9) */
     FRAMED_RESET = -5,     /* the connection was reset or broke */
     FRAMED_REFUSED = -6,   /* nobody listens there */
 
@@ -104,11 +104,11 @@ FRAMED_API const char *framed_outcome_name(enum framed_outcome outcome);
 /* What guards the frames of a connection (PROTOCOL.md §7.2). */
 enum framed_protection {
     FRAMED_UNPROTECTED = 0,
-    FRAMED_CRC32C = 1,            /* a checksum behind each frame: finds accidents, stops nobody */
-    FRAMED_BLAKE2B = 2,           /* likewise; not built yet */
-    FRAMED_SHARED_KEY = 8,        /* Noise NNpsk0; not built yet */
-    FRAMED_PINNED_KEYS = 9,       /* Noise XX; not built yet */
-    FRAMED_SHARED_AND_PINNED = 10 /* Noise XXpsk0; not built yet */
+    FRAMED_CRC32C = 1,     /* a checksum behind each frame: finds accidents, stops nobody */
+    FRAMED_BLAKE2B = 2,    /* likewise; not built yet */
+    FRAMED_SHARED_KEY = 8, /* encrypted: both ends have the same key (Noise NNpsk0). This and what follows: with libsodium */
+    FRAMED_PINNED_KEYS = 9,       /* encrypted: each end knows the other's public key (Noise XX) */
+    FRAMED_SHARED_AND_PINNED = 10 /* encrypted: both (Noise XXpsk0) */
 };
 
 /* A borrowed view of bytes, passed by value. Whoever hands it out says how long it is valid. `at` may be NULL when len is 0. */

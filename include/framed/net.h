@@ -10,6 +10,7 @@
 
 #include <framed/base.h>
 #include <framed/frame.h>
+#include <framed/secure.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -36,6 +37,33 @@ enum framed_log_level { FRAMED_LOG_INFO = 0, FRAMED_LOG_WARNING = 1 };
 /* Gets one line, without newline, valid until it returns; bytes that came from a peer are escaped. Called on a loop's thread; one
  * line at a time, also when several loops serve. It must not answer calls, nor free the server. */
 typedef void framed_log_fn(void *ctx, enum framed_log_level level, const char *line);
+
+/* ================================ keys ================================ */
+
+/* The other end of an encrypted connection, as it has proven to be. Borrowed, as long as said where it is handed out. */
+struct framed_peer {
+    enum framed_protection protection;
+    const uint8_t *key;         /* its public key, FRAMED_KEY_SIZE bytes; NULL with FRAMED_SHARED_KEY, which proves none */
+    struct framed_bytes key_id; /* which shared key it has; empty with FRAMED_PINNED_KEYS */
+    const uint8_t *hash; /* FRAMED_KEY_SIZE bytes that both ends have alike, and no other connection: for binding to it */
+    const char *address; /* as framed_call_peer */
+    char *name;          /* for framed_authorize_fn to fill in: FRAMED_PEER_NAME_SIZE bytes with the NUL, "" before */
+};
+
+#define FRAMED_PEER_NAME_SIZE 65u
+
+/*
+ * Whether this peer may come in. Called on a loop's thread when it has proven who it is, and before its first request; with more
+ * than one worker on several threads at once. It may write a name for it, for handlers and the log. False: it is told that it may
+ * not, and the connection is closed.
+ */
+typedef bool framed_authorize_fn(void *ctx, const struct framed_peer *peer);
+
+/*
+ * The shared key of this id (at most FRAMED_KEY_ID_MOST bytes, which a stranger may have made up). False: there is none; what
+ * the stranger sees then is the same as with a wrong key. Called like framed_authorize_fn, but before anything is proven.
+ */
+typedef bool framed_shared_key_fn(void *ctx, struct framed_bytes id, struct framed_key *key);
 
 /* ================================ server ================================ */
 
@@ -86,10 +114,16 @@ struct framed_server_config {
         spin_us; /* before it sleeps, a busy loop looks for work so long: 0, not at all; 50 is a good value; at most 1,000,000 */
     const char *congestion; /* TCP's congestion control, by name: the system's; borrowed until the server is freed */
 
-    /* Which protections a connection may have, bits 1u << enum framed_protection: all that are built. FRAMED_UNPROTECTED stands
-     * for plain frames. Who connects chooses among them. */
+    /* Which protections a connection may have, bits 1u << enum framed_protection. FRAMED_UNPROTECTED stands for plain frames. Who
+     * connects chooses among them. By default without keys all that need none; with keys the one that needs all of them, and nothing
+     * else: what is plain beside it must be named. */
     uint32_t protections;
-    uint32_t handshake_ms; /* for the opening of a connection that is not plain: 5 s */
+    uint32_t handshake_ms; /* for the opening of a connection that is not plain, and its handshake: 5 s */
+
+    const struct framed_key *secret_key; /* ours, for FRAMED_PINNED_KEYS and _SHARED_AND_PINNED: none; copied */
+    framed_shared_key_fn *shared_key;    /* for FRAMED_SHARED_KEY and _SHARED_AND_PINNED: none */
+    framed_authorize_fn *authorize; /* with secret_key it must be there; else default: who has a shared key may come in */
+    void *keys_ctx;                 /* of both */
 };
 
 /* Fills *config with zeros and its size. Always pass sizeof *config: it lets the struct grow. */
@@ -98,7 +132,8 @@ FRAMED_API void framed_server_config_init(struct framed_server_config *config, s
 /*
  * A server, not yet listening. The config is copied. FRAMED_USAGE: no handler, or a value out of range.
  * FRAMED_UNSUPPORTED: that way of waiting, or that congestion control, does not exist here or is not permitted; or a protection
- * is not built. Also FRAMED_NOMEM, FRAMED_LIMIT, FRAMED_OS.
+ * is not built, or keys are given to a library without libsodium. FRAMED_USAGE also: a protection without its keys, a secret key
+ * without framed_authorize_fn. Also FRAMED_NOMEM, FRAMED_LIMIT, FRAMED_OS.
  */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_server_new(const struct framed_server_config *config,
                                                                 struct framed_server **server);
@@ -168,6 +203,10 @@ FRAMED_API struct framed_bytes framed_call_body(const struct framed_call *call);
 /* Who asks, as text ("192.0.2.7:51234", "unix"). Valid as long as the call. */
 FRAMED_API const char *framed_call_peer(const struct framed_call *call);
 
+/* Who that has proven to be, on an encrypted connection, for as long as the handler runs: false if it is none, or the call was
+ * deferred. *peer is borrowed. */
+FRAMED_API FRAMED_MUST_USE bool framed_call_identity(const struct framed_call *call, struct framed_peer *peer);
+
 /* Milliseconds left until the call fails by its deadline; FRAMED_NEVER when there is none, 0 once nobody can get its answer
  * any more. From any thread once deferred. */
 FRAMED_API uint32_t framed_call_left_ms(const struct framed_call *call);
@@ -222,7 +261,17 @@ struct framed_client_config {
     const char *congestion;            /* as the server's: the system's; borrowed until framed_client_free */
     enum framed_protection protection; /* FRAMED_UNPROTECTED: plain frames. Else this, or no connection */
     uint32_t handshake_ms;             /* for the peer to agree to that: 5 s */
+    /* What that protection needs; all are copied. */
+    const struct framed_key *secret_key; /* ours */
+    const struct framed_key
+        *peer_keys; /* the public keys that the server may have, at most FRAMED_PEER_KEYS_MOST: the one it has,
+                                            and the one that it will have */
+    size_t peer_key_count;
+    const struct framed_key *shared_key;
+    struct framed_bytes key_id; /* the id of shared_key: at most FRAMED_KEY_ID_MOST bytes */
 };
+
+#define FRAMED_PEER_KEYS_MOST 4u
 
 /* Fills *config with zeros and its size; pass sizeof *config. */
 FRAMED_API void framed_client_config_init(struct framed_client_config *config, size_t size);
@@ -237,8 +286,8 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_client_new(const struct fra
  * FRAMED_OK: connected; should that have ended again already, framed_client_next tells. With wait_ms 0 it only begins,
  * FRAMED_MORE: a WRITABLE event tells that it is connected (until then framed_client_start says FRAMED_FULL), an ENDED event
  * without one before that it is not to be. With a protection it is connected once the peer has agreed to that; else
- * FRAMED_MALFORMED or FRAMED_TOO_LARGE (what came is not its opening), FRAMED_TRUNCATED (it closed), FRAMED_RESET, and FRAMED_TIMEOUT after
- * handshake_ms. FRAMED_TIMEOUT, FRAMED_REFUSED, FRAMED_NOT_FOUND, FRAMED_UNREACHABLE, FRAMED_DENIED,
+ * FRAMED_MALFORMED or FRAMED_TOO_LARGE (what came is not its opening), FRAMED_TRUNCATED (it closed: it may not know our keys),
+ * FRAMED_AUTH (it is not the one that it must be), FRAMED_RESET, and FRAMED_TIMEOUT after handshake_ms. FRAMED_TIMEOUT, FRAMED_REFUSED, FRAMED_NOT_FOUND, FRAMED_UNREACHABLE, FRAMED_DENIED,
  * FRAMED_USAGE (also: already connected, or calls of the last connection are still to be reported), FRAMED_UNSUPPORTED,
  * FRAMED_NOMEM, FRAMED_LIMIT, FRAMED_OS.
  */

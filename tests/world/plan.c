@@ -106,6 +106,51 @@ static void plan_client(struct plan *p, struct client_plan *c, struct dice *d)
     config->send_ms = ONE_OF(d, 0, 1000, 100);
 }
 
+static bool lends_shared_key(void *ctx, struct framed_bytes id, struct framed_key *key)
+{
+    (void)ctx;
+    memset(key, 7, sizeof *key);
+    return id.len == 2 && memcmp(id.at, "me", 2) == 0;
+}
+
+static bool lets_in(void *ctx, const struct framed_peer *peer)
+{
+    const struct plan *p = ctx;
+    return peer->key == NULL || memcmp(peer->key, p->public_keys[1].bytes, sizeof p->public_keys[1].bytes) == 0;
+}
+
+/* A server with keys, that takes what has none, too; or one that wants encryption of all. */
+static void plan_keys(struct plan *p, struct dice *d)
+{
+    const uint32_t encrypted = 1u << FRAMED_SHARED_KEY | 1u << FRAMED_PINNED_KEYS | 1u << FRAMED_SHARED_AND_PINNED;
+    static const struct framed_key shared = {
+        {7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7}};
+    memset(&p->secret_keys[0], 1, sizeof p->secret_keys[0]);
+    memset(&p->secret_keys[1], 2, sizeof p->secret_keys[1]);
+    for (int i = 0; i < 2; i++)
+        if (framed_key_public(&p->public_keys[i], &p->secret_keys[i]) != FRAMED_OK) return; /* without libsodium */
+    bool all = throw_one_in(d, 4);
+    p->server.secret_key = &p->secret_keys[0];
+    p->server.shared_key = lends_shared_key;
+    p->server.authorize = lets_in;
+    p->server.keys_ctx = p;
+    p->server.protections = encrypted | (all ? 0 : 1u << FRAMED_UNPROTECTED | 1u << FRAMED_CRC32C);
+    for (uint32_t i = 0; i < p->client_count; i++) {
+        struct framed_client_config *c = &p->clients[i].config;
+        if (!all && throw_one_in(d, 3)) continue; /* as it was */
+        c->protection = ONE_OF(d, FRAMED_SHARED_KEY, FRAMED_PINNED_KEYS, FRAMED_SHARED_AND_PINNED);
+        if (c->protection != FRAMED_PINNED_KEYS) {
+            c->shared_key = &shared;
+            c->key_id = framed_bytes_str("me");
+        }
+        if (c->protection != FRAMED_SHARED_KEY) {
+            c->secret_key = &p->secret_keys[1];
+            c->peer_keys = &p->public_keys[0];
+            c->peer_key_count = 1;
+        }
+    }
+}
+
 /* Some clients ask for checksums; the server may want them all to. */
 static void plan_openings(struct plan *p, struct dice *d)
 {
@@ -118,6 +163,7 @@ static void plan_openings(struct plan *p, struct dice *d)
         c->handshake_ms =
             p->excuse != HISTORY_ANY ? FRAMED_NEVER : ONE_OF(d, 0, 2000); /* an answer may take half a second */
     }
+    if (throw_one_in(d, 3)) plan_keys(p, d);
 }
 
 static void plan_fault(struct plan *p, struct fault *f, struct dice *d)

@@ -94,6 +94,7 @@ struct plan {
     uint32_t client_count;
     struct client_plan clients[MOST_CLIENTS];
     struct framed_server_config server;
+    struct framed_key secret_keys[2], public_keys[2]; /* the server's, the clients' */
     uint32_t fault_count;
     struct fault faults[MOST_FAULTS];
     struct sim_delay delay;

@@ -1,0 +1,332 @@
+/*
+ * tunnel.c: encrypted connections behind their opening (tunnel.h).
+ * Must not know sockets, deadlines, nor what frames mean.
+ * Invariants: a record is sealed once, into memory where it stays until it has left; the handshake is freed, and with it all that
+ * only it needs, as soon as it is through or has failed; nothing is given out that did not open.
+ */
+#include "tunnel.h"
+#include "../proto/alloc.h"
+#include "os.h"
+#include <string.h>
+
+enum { VIEWS_AT_ONCE = 64, WIRE_LEAST = 512 /* more than a whole handshake of ours */ };
+
+static enum framed_protection protection_of(uint8_t mode)
+{
+    return (enum framed_protection)(mode >> 4);
+}
+
+static bool has_identity(uint8_t mode)
+{
+    return protection_of(mode) != FRAMED_SHARED_KEY;
+}
+
+static bool has_shared_key(uint8_t mode)
+{
+    return protection_of(mode) != FRAMED_PINNED_KEYS;
+}
+
+enum framed_status framed_tunnel_start(void)
+{
+    return framed_noise_start();
+}
+
+enum framed_status framed_tunnel_identity(struct tunnel_keys *keys, const struct framed_key *secret)
+{
+    return framed_noise_keypair(&keys->identity, secret->bytes);
+}
+
+/* ---- what leaves ---- */
+
+/* Room for n more bytes behind what waits. */
+static enum framed_status reserve(struct tunnel *t, size_t n)
+{
+    if (t->at == t->end) t->at = t->end = 0;
+    if (n <= t->cap - t->end) return FRAMED_OK;
+    size_t cap = t->end + n < WIRE_LEAST ? WIRE_LEAST : t->end + n;
+    uint8_t *wire = mem_resize(t->alloc, t->wire, t->cap, cap);
+    if (wire == NULL) return FRAMED_NOMEM;
+    t->wire = wire;
+    t->cap = cap;
+    return FRAMED_OK;
+}
+
+void framed_tunnel_left(struct tunnel *t, size_t n)
+{
+    t->at += n;
+    if (t->at < t->end) return;
+    mem_free(t->alloc, t->wire, t->cap);
+    t->wire = NULL;
+    t->cap = t->at = t->end = 0;
+}
+
+static enum framed_status seal(struct tunnel *t, enum record_type type, size_t n)
+{
+    enum framed_status st = framed_record_seal(&t->out, type, t->wire + t->end, n);
+    if (st == FRAMED_OK) t->end += RECORD_HEAD + n + RECORD_TAIL;
+    return st;
+}
+
+enum framed_status framed_tunnel_seal(struct tunnel *t, struct framed_writer *writer)
+{
+    size_t n = framed_writer_unsent(writer), got = 0;
+    if (n == 0 || t->at < t->end) return FRAMED_OK;
+    if (n > RECORD_BODY_MOST) n = RECORD_BODY_MOST;
+    enum framed_status st = reserve(t, RECORD_HEAD + n + RECORD_TAIL);
+    if (st != FRAMED_OK) return st;
+    uint8_t *body = t->wire + t->end + RECORD_HEAD;
+    while (got < n) {
+        struct framed_bytes views[VIEWS_AT_ONCE];
+        size_t count = framed_writer_views(writer, views, VIEWS_AT_ONCE), before = got;
+        for (size_t i = 0; i < count && got < n; i++) {
+            size_t k = views[i].len < n - got ? views[i].len : n - got;
+            memcpy(body + got, views[i].at, k);
+            got += k;
+        }
+        framed_writer_sent(writer, got - before);
+    }
+    t->passed += n;
+    return seal(t, RECORD_DATA, n);
+}
+
+enum framed_status framed_tunnel_close(struct tunnel *t, enum tunnel_close reason)
+{
+    if (t->handshake != NULL || !t->out.cipher.keyed) return FRAMED_OK;
+    enum framed_status st = reserve(t, RECORD_HEAD + 1 + RECORD_TAIL);
+    if (st != FRAMED_OK) return st;
+    t->wire[t->end + RECORD_HEAD] = (uint8_t)reason;
+    return seal(t, RECORD_CLOSE, 1);
+}
+
+/* ---- the handshake ---- */
+
+static void drop_handshake(struct tunnel *t)
+{
+    if (t->handshake == NULL) return;
+    framed_handshake_fini(t->handshake);
+    mem_free(t->alloc, t->handshake, sizeof *t->handshake);
+    t->handshake = NULL;
+}
+
+void framed_tunnel_free(struct tunnel *t)
+{
+    if (t == NULL) return;
+    drop_handshake(t);
+    framed_records_fini(&t->in);
+    framed_records_fini(&t->out);
+    framed_reader_fini(&t->reader);
+    mem_free(t->alloc, t->wire, t->cap);
+    mem_free(t->alloc, t, sizeof *t);
+}
+
+static enum framed_status say(struct tunnel *t)
+{
+    enum framed_status st = reserve(t, FRAMED_HANDSHAKE_MOST);
+    size_t n = 0;
+    if (st == FRAMED_OK) st = framed_handshake_say(t->handshake, t->wire + t->end, &n);
+    if (st == FRAMED_OK) t->end += n;
+    return st == FRAMED_MORE ? FRAMED_OK : st; /* not our turn */
+}
+
+static struct tunnel *make(const struct tunnel_keys *keys, uint8_t mode, void *owner, const struct framed_allocator *alloc)
+{
+    struct tunnel *t = mem_new(alloc, sizeof *t);
+    if (t == NULL) return NULL;
+    memset(t, 0, sizeof *t);
+    t->keys = keys;
+    t->owner = owner;
+    t->alloc = alloc;
+    t->mode = mode;
+    framed_reader_init(&t->reader, RECORD_MOST, 0, alloc);
+    return t;
+}
+
+/* `opening` is the connector's. */
+static enum framed_status begin(struct tunnel *t, struct framed_bytes opening, const struct framed_key *shared,
+                                const struct framed_hello *hello)
+{
+    uint8_t ephemeral[NOISE_KEY_SIZE];
+    enum framed_status st = framed_os_random(ephemeral, sizeof ephemeral);
+    if (st != FRAMED_OK) return FRAMED_OS;
+    t->handshake = mem_new(t->alloc, sizeof *t->handshake);
+    if (t->handshake == NULL) {
+        st = FRAMED_NOMEM;
+    } else {
+        const struct framed_handshake_config config = {
+            .mode = t->mode,
+            .side = t->connects ? FRAMED_CONNECTOR : FRAMED_ACCEPTOR,
+            .opening = opening,
+            .ephemeral = ephemeral,
+            .psk = has_shared_key(t->mode) ? shared->bytes : NULL,
+            .identity = has_identity(t->mode) ? &t->keys->identity : NULL,
+            .hello = hello,
+        };
+        st = framed_handshake_init(t->handshake, &config);
+    }
+    framed_wipe(ephemeral, sizeof ephemeral);
+    return st;
+}
+
+static void name_id(struct tunnel *t, struct framed_bytes id)
+{
+    if (id.len > 0) memcpy(t->id, id.at, id.len);
+    t->id_len = (uint8_t)id.len;
+}
+
+static struct framed_hello hello_of(uint32_t max_frame)
+{
+    return (struct framed_hello){.max_frame = max_frame < FRAMED_PARAMETER_LEAST ? FRAMED_PARAMETER_LEAST : max_frame};
+}
+
+static enum framed_status opening_and_message_1(struct tunnel *t, uint32_t max_frame)
+{
+    struct framed_hello hello = hello_of(max_frame);
+    struct framed_fault fault;
+    size_t n;
+    if (has_shared_key(t->mode)) hello.key_id = t->keys->key_id;
+    name_id(t, hello.key_id);
+    enum framed_status st = reserve(t, FRAMED_OPENING_MOST);
+    if (st == FRAMED_OK) st = framed_opening_encode(t->wire, &n, FRAMED_CONNECTOR, t->mode, &hello, &fault);
+    if (st == FRAMED_OK) st = begin(t, framed_bytes_of(t->wire, n), &t->keys->shared, NULL);
+    if (st != FRAMED_OK) return st;
+    t->end = n;
+    return say(t);
+}
+
+enum framed_status framed_tunnel_connect(struct tunnel **made, const struct tunnel_keys *keys, uint8_t mode,
+                                         uint32_t max_frame, void *owner, const struct framed_allocator *alloc)
+{
+    struct tunnel *t = make(keys, mode, owner, alloc);
+    if (t == NULL) return FRAMED_NOMEM;
+    t->connects = t->proven = true;
+    enum framed_status st = opening_and_message_1(t, max_frame);
+    if (st == FRAMED_OK)
+        *made = t;
+    else
+        framed_tunnel_free(t);
+    return st;
+}
+
+/* The connector's opening as it was on the wire. */
+static struct framed_bytes bytes_of(const struct framed_opening *o, uint8_t to[FRAMED_OPENING_MOST])
+{
+    const uint8_t head[] = {0xf7, 0x46, 0x01, o->mode, 0, 0, 0, o->need};
+    memcpy(to, head, sizeof head);
+    memcpy(to + sizeof head, o->u.bytes, o->need);
+    return framed_bytes_of(to, sizeof head + o->need);
+}
+
+static enum framed_status answer(struct tunnel *t, const struct framed_opening *o, uint32_t max_frame)
+{
+    uint8_t bytes[FRAMED_OPENING_MOST];
+    const struct framed_hello theirs = framed_opening_hello(o), ours = hello_of(max_frame);
+    struct framed_key shared = t->keys->nobody;
+    struct framed_fault fault;
+    size_t n;
+    name_id(t, theirs.key_id);
+    t->most = theirs.max_frame;
+    if (has_shared_key(t->mode) && !t->keys->shared_key(t->keys->shared_key_ctx, theirs.key_id, &shared))
+        shared = t->keys->nobody;
+    enum framed_status st = begin(t, bytes_of(o, bytes), &shared, &ours);
+    framed_wipe(&shared, sizeof shared);
+    if (st == FRAMED_OK) st = reserve(t, FRAMED_PREFACE_SIZE);
+    if (st == FRAMED_OK) st = framed_opening_encode(bytes, &n, FRAMED_ACCEPTOR, t->mode, &ours, &fault);
+    if (st != FRAMED_OK) return st;
+    memcpy(t->wire, bytes, n);
+    t->end = n;
+    return FRAMED_OK;
+}
+
+enum framed_status framed_tunnel_accept(struct tunnel **made, const struct tunnel_keys *keys, const struct framed_opening *o,
+                                        uint32_t max_frame, void *owner, const struct framed_allocator *alloc)
+{
+    struct tunnel *t = make(keys, o->mode, owner, alloc);
+    if (t == NULL) return FRAMED_NOMEM;
+    enum framed_status st = answer(t, o, max_frame);
+    if (st == FRAMED_OK)
+        *made = t;
+    else
+        framed_tunnel_free(t);
+    return st;
+}
+
+static bool is_trusted(struct tunnel *t)
+{
+    struct framed_peer peer = framed_tunnel_peer(t);
+    t->refused = !t->keys->trusts(t->owner, &peer);
+    return !t->refused;
+}
+
+/* A message of the peer's is through. Who connects looks at its key before it shows its own. */
+static enum framed_status judge(struct tunnel *t)
+{
+    const uint8_t *key = framed_handshake_peer_key(t->handshake);
+    if (key != NULL) memcpy(t->key, key, sizeof t->key);
+    if (!t->connects) return FRAMED_OK;
+    t->most = framed_handshake_hello(t->handshake).max_frame;
+    return is_trusted(t) ? FRAMED_OK : FRAMED_AUTH;
+}
+
+static enum framed_status refuse(struct tunnel *t)
+{
+    enum framed_status st = framed_tunnel_close(t, TUNNEL_NOT_ALLOWED);
+    return st == FRAMED_OK ? FRAMED_AUTH : st;
+}
+
+/* The last message is through. */
+static enum framed_status establish(struct tunnel *t)
+{
+    enum framed_status st = framed_handshake_split(t->handshake, &t->out, &t->in, t->hash);
+    drop_handshake(t);
+    if (st != FRAMED_OK) return st;
+    if (t->connects && !has_identity(t->mode)) { /* else it would not be believed before its first frame */
+        st = reserve(t, RECORD_HEAD + RECORD_TAIL);
+        return st == FRAMED_OK ? seal(t, RECORD_PAD, 0) : st;
+    }
+    if (t->connects || !has_identity(t->mode)) return FRAMED_OK;
+    t->proven = true;
+    return is_trusted(t) ? FRAMED_OK : refuse(t);
+}
+
+static enum framed_status step(struct tunnel *t, struct framed_bytes *in)
+{
+    enum framed_status st = framed_handshake_next(t->handshake, in);
+    if (st == FRAMED_OK) st = judge(t);
+    if (st == FRAMED_OK && !framed_handshake_is_done(t->handshake)) st = say(t);
+    return st;
+}
+
+enum framed_status framed_tunnel_next(struct tunnel *t, struct framed_bytes *in)
+{
+    enum framed_status st;
+    do st = step(t, in);
+    while (st == FRAMED_OK && !framed_handshake_is_done(t->handshake));
+    if (st == FRAMED_OK) return establish(t);
+    if (st != FRAMED_MORE) drop_handshake(t);
+    return st;
+}
+
+size_t framed_tunnel_wants(const struct tunnel *t)
+{
+    return t->handshake != NULL ? framed_handshake_wants(t->handshake) : 0;
+}
+
+/* ---- what comes ---- */
+
+enum framed_status framed_tunnel_text(struct tunnel *t, struct framed_bytes *text)
+{
+    struct framed_bytes record;
+    for (;;) {
+        enum record_type type;
+        enum framed_status st = framed_reader_next(&t->reader, &record);
+        if (st != FRAMED_OK) return st;
+        st = framed_record_open(&t->in, (uint8_t *)(uintptr_t)record.at, record.len, &type, text);
+        if (st != FRAMED_OK) return st;
+        if (!t->proven) {
+            t->proven = true;
+            if (!is_trusted(t)) return refuse(t);
+        }
+        if (type == RECORD_DATA) return FRAMED_OK;
+        if (type == RECORD_CLOSE) return t->reader.at == t->reader.end ? FRAMED_CLOSED : FRAMED_MALFORMED;
+    }
+}

@@ -1,0 +1,180 @@
+/*
+ * tunnel.h: an encrypted connection behind its opening (PROTOCOL.md §9): the handshake; then frames that leave as records, and
+ * records that come as the bytes of frames. Bytes in, bytes out: the socket is conn.c's.
+ *
+ *   handshake -framed_tunnel_next-> established   framed_tunnel_seal puts what waits into a record, framed_tunnel_text opens one
+ *             -> failed                           nothing more leaves, but what was said before
+ *
+ * What leaves on the wire lies in the tunnel's own memory (framed_tunnel_waiting), sealed once, whatever the system takes of it.
+ */
+#ifndef FRAMED_TUNNEL_H
+#define FRAMED_TUNNEL_H
+
+#include "../proto/channel_noise.h"
+#include <framed/net.h>
+
+/* What one owner's connections prove themselves with, and whom they believe. Borrowed by its terms. */
+struct tunnel_keys {
+    struct framed_noise_keypair identity; /* with protections 9 and 10 */
+    struct framed_key shared;             /* of who connects, with 8 and 10 */
+    struct framed_bytes key_id;           /* likewise: its name, at most FRAMED_KEY_ID_MOST bytes */
+    framed_shared_key_fn *shared_key;     /* of who listens: NULL for who connects */
+    void *shared_key_ctx;
+    struct framed_key nobody; /* stands for keys that nobody has: an unknown id then fails like a wrong key, and as late */
+    /* Whether this peer, who has proven what `peer` says, may go on. `owner` as given to framed_tunnel_new. */
+    bool (*trusts)(void *owner, struct framed_peer *peer);
+};
+
+/* What who listens says when the peer is who it says, and may not come in: the reason in a CLOSE record. */
+enum tunnel_close { TUNNEL_DONE = 0, TUNNEL_NOT_ALLOWED = 1 };
+
+struct tunnel {
+    const struct tunnel_keys *keys;
+    void *owner;
+    const struct framed_allocator *alloc;
+    struct framed_handshake *handshake; /* until it is through */
+    struct framed_records in, out;
+    struct framed_reader reader; /* of records */
+    uint8_t *wire;               /* what has been sealed, or is part of the handshake */
+    size_t cap, at, end;         /* of that: from `at` to `end` it has not left */
+    uint64_t passed;             /* bytes of frames that have been sealed */
+    uint32_t most;               /* bytes of a frame's payload that the peer accepts */
+    uint8_t mode;
+    bool connects;
+    bool proven;  /* that the peer is there now: of NNpsk0, by its first record */
+    bool refused; /* it is who it says, and may not */
+    uint8_t key[NOISE_KEY_SIZE], hash[NOISE_KEY_SIZE];
+    uint8_t id[FRAMED_KEY_ID_MOST];
+    uint8_t id_len;
+    char name[FRAMED_PEER_NAME_SIZE];
+};
+
+/* What is told of the other end. Views into *t. */
+static inline struct framed_peer framed_tunnel_peer(struct tunnel *t)
+{
+    unsigned protection = t->mode >> 4;
+    return (struct framed_peer){.protection = (enum framed_protection)protection,
+                                .key = protection != FRAMED_SHARED_KEY ? t->key : NULL,
+                                .key_id = framed_bytes_of(t->id, t->id_len),
+                                .hash = t->hash,
+                                .name = t->name};
+}
+
+#ifdef FRAMED_SODIUM
+
+/* Protections that are built, bits 1u << enum framed_protection. */
+enum { TUNNEL_BUILT = 1u << FRAMED_SHARED_KEY | 1u << FRAMED_PINNED_KEYS | 1u << FRAMED_SHARED_AND_PINNED };
+
+/* Before any tunnel, once or more: FRAMED_OS if libsodium cannot run here. */
+enum framed_status framed_tunnel_start(void);
+
+/* Ours is the pair of this secret key. FRAMED_USAGE: it is all zero. */
+enum framed_status framed_tunnel_identity(struct tunnel_keys *keys, const struct framed_key *secret);
+
+/*
+ * For who connects: makes its opening and message 1, which wait to leave. `keys` and `owner` are borrowed.
+ * FRAMED_NOMEM, FRAMED_OS (no randomness).
+ */
+enum framed_status framed_tunnel_connect(struct tunnel **t, const struct tunnel_keys *keys, uint8_t mode, uint32_t max_frame,
+                                         void *owner, const struct framed_allocator *alloc);
+
+/* For who listens, when this opening has come; `o` is open. Likewise. */
+enum framed_status framed_tunnel_accept(struct tunnel **t, const struct tunnel_keys *keys, const struct framed_opening *o,
+                                        uint32_t max_frame, void *owner, const struct framed_allocator *alloc);
+
+/* Wipes and frees it. NULL is fine. */
+void framed_tunnel_free(struct tunnel *t);
+
+/*
+ * Takes what belongs to the handshake off *in. FRAMED_MORE: there is more to come, and perhaps something to be sent. FRAMED_OK: it
+ * is established; *in is what follows. FRAMED_AUTH: the peer is not who it must be, or may not go on. FRAMED_MALFORMED, FRAMED_NOMEM.
+ */
+enum framed_status framed_tunnel_next(struct tunnel *t, struct framed_bytes *in);
+
+/* How many of the bytes to come are the handshake's for certain. */
+size_t framed_tunnel_wants(const struct tunnel *t);
+
+/*
+ * The next bytes of the peer's frames, in `reader`'s loan. FRAMED_OK: *text, valid until the next call. FRAMED_MORE: that needs more
+ * records. FRAMED_CLOSED: the peer has ended its direction, and nothing comes behind that. FRAMED_AUTH, FRAMED_MALFORMED,
+ * FRAMED_TOO_LARGE, FRAMED_NOMEM.
+ */
+enum framed_status framed_tunnel_text(struct tunnel *t, struct framed_bytes *text);
+
+/* Seals as much of what waits in the writer as one record takes, if nothing else waits to leave. FRAMED_NOMEM. */
+enum framed_status framed_tunnel_seal(struct tunnel *t, struct framed_writer *writer);
+
+/* Says that no more comes, behind what waits to leave; nothing if the tunnel is not established, or this was said. FRAMED_NOMEM. */
+enum framed_status framed_tunnel_close(struct tunnel *t, enum tunnel_close reason);
+
+/* So many bytes of what waits have left. */
+void framed_tunnel_left(struct tunnel *t, size_t n);
+
+#else
+
+enum { TUNNEL_BUILT = 0 };
+
+static inline enum framed_status framed_tunnel_start(void)
+{
+    return FRAMED_UNSUPPORTED;
+}
+static inline enum framed_status framed_tunnel_identity(struct tunnel_keys *keys, const struct framed_key *secret)
+{
+    (void)keys, (void)secret;
+    return FRAMED_UNSUPPORTED;
+}
+static inline enum framed_status framed_tunnel_connect(struct tunnel **t, const struct tunnel_keys *keys, uint8_t mode,
+                                                       uint32_t max_frame, void *owner, const struct framed_allocator *alloc)
+{
+    (void)t, (void)keys, (void)mode, (void)max_frame, (void)owner, (void)alloc;
+    return FRAMED_UNSUPPORTED;
+}
+static inline enum framed_status framed_tunnel_accept(struct tunnel **t, const struct tunnel_keys *keys,
+                                                      const struct framed_opening *o, uint32_t max_frame, void *owner,
+                                                      const struct framed_allocator *alloc)
+{
+    (void)o;
+    return framed_tunnel_connect(t, keys, 0, max_frame, owner, alloc);
+}
+static inline void framed_tunnel_free(struct tunnel *t)
+{
+    (void)t;
+}
+static inline enum framed_status framed_tunnel_next(struct tunnel *t, struct framed_bytes *in)
+{
+    (void)t, (void)in;
+    return FRAMED_UNSUPPORTED;
+}
+static inline size_t framed_tunnel_wants(const struct tunnel *t)
+{
+    (void)t;
+    return 0;
+}
+static inline enum framed_status framed_tunnel_text(struct tunnel *t, struct framed_bytes *text)
+{
+    return framed_tunnel_next(t, text);
+}
+static inline enum framed_status framed_tunnel_seal(struct tunnel *t, struct framed_writer *writer)
+{
+    (void)t, (void)writer;
+    return FRAMED_UNSUPPORTED;
+}
+static inline enum framed_status framed_tunnel_close(struct tunnel *t, enum tunnel_close reason)
+{
+    (void)t, (void)reason;
+    return FRAMED_UNSUPPORTED;
+}
+static inline void framed_tunnel_left(struct tunnel *t, size_t n)
+{
+    (void)t, (void)n;
+}
+
+#endif
+
+/* What waits to leave on the wire. */
+static inline struct framed_bytes tunnel_waiting(const struct tunnel *t)
+{
+    return framed_bytes_of(t->wire + t->at, t->end - t->at);
+}
+
+#endif
