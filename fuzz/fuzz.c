@@ -9,10 +9,18 @@
 #include <string.h>
 
 const struct fuzz_harness fuzz_harnesses[] = {
-    {"reader", framed_fuzz_reader},   {"writer", framed_fuzz_writer},
-    {"server", framed_fuzz_server},   {"client", framed_fuzz_client},
-    {"options", framed_fuzz_options}, {"inspect", framed_fuzz_inspect},
-    {"opening", framed_fuzz_opening}, {NULL, NULL},
+    {"reader", framed_fuzz_reader},
+    {"writer", framed_fuzz_writer},
+    {"server", framed_fuzz_server},
+    {"client", framed_fuzz_client},
+    {"options", framed_fuzz_options},
+    {"inspect", framed_fuzz_inspect},
+    {"opening", framed_fuzz_opening},
+#ifdef FRAMED_SODIUM
+    {"handshake", framed_fuzz_handshake},
+    {"records", framed_fuzz_records},
+#endif
+    {NULL, NULL},
 };
 
 const struct fuzz_harness *fuzz_find(const char *name)

@@ -2,6 +2,9 @@
 # They are built with make itself, in folders of their own: fuzz/run.sh and fuzz/cover.sh say how.
 
 FUZZ := $(filter-out fuzz/entry.c fuzz/replay.c,$(wildcard fuzz/*.c))
+ifneq ($(SODIUM),1)
+FUZZ := $(filter-out fuzz/fuzz_handshake.c fuzz/fuzz_records.c,$(FUZZ))
+endif
 FUZZ_OBJ := $(call obj,$(FUZZ) tests/support/meter.c tests/support/vectors.c $(SIMULATOR) $(PROTO) $(SRC))
 FUZZ_OBJ += $(call obj,$(addprefix src/cli/,options.c option_table.c output.c histogram.c record.c replay.c inspect.c inspect_show.c inspect_stats.c))
 

@@ -271,6 +271,81 @@ static void ranges(seed_fn *seed, void *ctx)
     }
 }
 
+/* Every message of every mode, as it was said, with a bit of it flipped, in other words, with other payloads, behind another opening. */
+static void handshakes(seed_fn *seed, void *ctx)
+{
+    static const char *const ways[] = {
+        "0%u 00",             /* as it was said, at once */
+        "0%u 020307",         /* in pieces */
+        "0%u 0101 0401",      /* the first byte behind the length word */
+        "0%u 00 0301",        /* the length */
+        "0%u 00 ff80",        /* somewhere */
+        "1%u 0103 00000000",  /* lengths that lie */
+        "1%u 00 00000010 00", /* and what follows */
+        "1%u 00 ffffffff",    /* ... */
+        "1%u 00 00000020 0900000000000000000000000000000000000000000000000000000000000000", /* a point, out of nothing */
+        "2%u 0105",                                                                         /* no parameters */
+        "2%u 00 0104 00010000",                                                             /* good ones */
+        "2%u 00 0104 00000001",                                                             /* one out of its range */
+        "2%u 00 c805 0102030405",                                                           /* unknown ones */
+        "2%u 00 0204 00000001 0101",                                                        /* nonsense */
+        "3%u 00 0d01",                                                                      /* another HELLO */
+        "3%u 00 0d010d01",                                                                  /* the same, after all */
+        "3%u 00 0301",                                                                      /* another mode */
+        "3%u 00 0701",                                                                      /* another length */
+    };
+    for (unsigned mode = 0; mode < 6; mode++)
+        for (unsigned i = 0; i < 3; i++)
+            for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
+                uint8_t input[128] = {(uint8_t)mode};
+                char hex[160], name[48];
+                snprintf(hex, sizeof hex, ways[k], i);
+                snprintf(name, sizeof name, "handshake-%u-%u-%zu", mode, i, k);
+                seed(ctx, name, input, 1 + from_hex(hex, 0, input + 1));
+            }
+}
+
+/* Each operation behind a few others, from every beginning. */
+static void sealed(seed_fn *seed, void *ctx)
+{
+    static const char *const programs[] = {
+        "00000500 00020000 00000100 0000ff00 0000fe00 00010100 00000100 00020000", /* sealed, to the end and behind it */
+        "00000000 00010000 00010200 00030100 00ff0000",                            /* and what may not be */
+        "01000500 01020000 0100ff00 01000100 01010100 01000100",                   /* opened likewise */
+        "01000000",
+        "01010000",
+        "01010200",
+        "01030100",
+        "01ff0000",
+        "01000500 02000500 01000500",
+        "01000500 02000548",
+        "03000505",
+        "03000511",
+        "04000501",
+        "01000500 05000000",
+        "05000000",
+        "06000000 00112233445566778899aabbccddeeff0011223344",
+        "0600000000",
+        "0200ff00",
+        "0100fe00",
+        "01000500 01000500 01000500 01000500 01000500", /* over a new key, or the end */
+        "00000500 00000500 00000500 00000500 00000500",
+    };
+    for (unsigned first = 0; first < 4; first++) {
+        for (size_t k = 0; k < sizeof programs / sizeof *programs; k++) {
+            uint8_t input[128] = {(uint8_t)first};
+            char name[32];
+            snprintf(name, sizeof name, "records-%u-%zu", first, k);
+            seed(ctx, name, input, 1 + from_hex(programs[k], 0, input + 1));
+        }
+    }
+    for (uint8_t what = 0; what < 2; what++) { /* seventeen PADs */
+        uint8_t input[1 + 4 * 17] = {0};
+        for (size_t i = 0; i < 17; i++) input[1 + 4 * i] = what, input[2 + 4 * i] = 2;
+        seed(ctx, what == 0 ? "pads-sealed" : "pads-opened", input, sizeof input);
+    }
+}
+
 #define COUNT(list) (sizeof(list) / sizeof *(list))
 
 void fuzz_seeds(const char *harness, seed_fn *seed, void *ctx)
@@ -299,4 +374,6 @@ void fuzz_seeds(const char *harness, seed_fn *seed, void *ctx)
         record(seed, ctx);
     }
     if (strcmp(harness, "opening") == 0) openings(seed, ctx);
+    if (strcmp(harness, "handshake") == 0) handshakes(seed, ctx);
+    if (strcmp(harness, "records") == 0) sealed(seed, ctx);
 }
