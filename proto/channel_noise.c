@@ -232,7 +232,6 @@ static enum framed_status judge_message(struct framed_handshake *hs)
         hs->hello_len = (uint8_t)payload.len;
     }
     if (st != FRAMED_OK) return fail(hs, st);
-    sodium_memzero(hs->in, sizeof hs->in);
     return go_on(hs, SAY);
 }
 

@@ -193,6 +193,7 @@ static void assert_same_connection(struct ends *e, const struct setup *s)
 {
     struct framed_records r[2][2];
     uint8_t hash[2][KEY];
+    memset(r, 0xcc, sizeof r);
     assert_true(both_done(e));
     for (unsigned side = 0; side < 2; side++) {
         const uint8_t *key = framed_handshake_peer_key(&e->at[side]);
@@ -206,6 +207,8 @@ static void assert_same_connection(struct ends *e, const struct setup *s)
     }
     assert_memory_equal(hash[0], hash[1], KEY);
     for (unsigned side = 0; side < 2; side++) {
+        for (unsigned way = 0; way < 2; way++)
+            assert_true(r[side][way].pads == 0 && !r[side][way].closed && r[side][way].failed == 0);
         uint8_t at[RECORD_HEAD + 4 + RECORD_TAIL] = {0, 0, 0, 0, 0, 't', 'e', 'x', 't'};
         enum record_type type;
         struct framed_bytes body;
@@ -782,7 +785,7 @@ static void init_refuses_what_does_not_belong_together(void **state)
             }
             c = sound, c.mode ^= 1, assert_unsound(c);
             c = sound, c.opening.len--, assert_unsound(c);
-            c = sound, c.opening.len = 7, assert_unsound(c);
+            c = sound, c.opening = framed_bytes_of(guard_copy(&guard, c.opening.at, 7), 7), assert_unsound(c);
             c = sound, c.opening.len = 0, c.opening.at = NULL, assert_unsound(c);
             c = sound, c.ephemeral = NULL, assert_unsound(c);
             c = sound, c.psk = has_psk(modes[m]) ? NULL : s.psk[0], assert_unsound(c);

@@ -433,6 +433,9 @@ static void records_without_a_key_say_usage(void **state)
     uint8_t at[64] = {0};
     enum record_type type;
     struct framed_bytes body;
+    seal(&r, RECORD_PAD, "");
+    r.closed = true;
+    r.failed = 1;
     framed_records_fini(&r);
     assert_true(all_zero(&r, sizeof r));
     assert_int_equal(framed_record_seal(&r, RECORD_DATA, at, 1), FRAMED_USAGE);
