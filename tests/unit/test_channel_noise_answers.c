@@ -1,6 +1,6 @@
 /*
- * test_channel_noise_answers.c: whole encrypted connections (channel_noise.h) against known answers, vectors/encrypted.txt, which
- * another implementation made: as either end, the other being the file.
+ * test_channel_noise_answers.c: whole encrypted connections (channel_noise.h) against known answers, vectors/encrypted.txt and the
+ * example of PROTOCOL.md §9, which another implementation made: as either end, the other being the file.
  * Must not know how a handshake or a record is computed.
  * Invariant: a case that passes fails when any digit of any of its values is another.
  */
@@ -98,21 +98,43 @@ static void read_case(struct a_case *c, char *line)
         if (end != NULL) *end++ = '\0';
     }
     if (end != NULL) bad("too many fields", line);
-    snprintf(c->name, sizeof c->name, "%s", strtok(field[0], " "));
-    c->mode = bytes_of(strtok(field[1], " "));
-    c->psk = bytes_of(strtok(field[2], " "));
-    c->hash = bytes_of(strtok(field[5], " "));
+    snprintf(c->name, sizeof c->name, "%s", strtok(field[0], " \n"));
+    c->mode = bytes_of(strtok(field[1], " \n"));
+    c->psk = bytes_of(strtok(field[2], " \n"));
+    c->hash = bytes_of(strtok(field[5], " \n"));
     for (unsigned side = 0; side < 2; side++) {
-        c->secret[side] = bytes_of(strtok(field[3 + side], " "));
-        c->ephemeral[side] = bytes_of(strtok(NULL, " "));
-        c->flight[side].preface = bytes_of(strtok(field[6 + side], " "));
-        c->flight[side].hello = bytes_of(strtok(NULL, " "));
-        c->flight[side].message = bytes_of(strtok(NULL, " "));
+        c->secret[side] = bytes_of(strtok(field[3 + side], " \n"));
+        c->ephemeral[side] = bytes_of(strtok(NULL, " \n"));
+        c->flight[side].preface = bytes_of(strtok(field[6 + side], " \n"));
+        c->flight[side].hello = bytes_of(strtok(NULL, " \n"));
+        c->flight[side].message = bytes_of(strtok(NULL, " \n"));
     }
     for (char *token = strtok(field[8], " \n"); token != NULL; token = strtok(NULL, " \n")) {
         if (c->count == THEN) bad("too much is sent", c->name);
         read_sent(&c->then[c->count++], token);
     }
+}
+
+static void another(char *text)
+{
+    if (case_count == CASES) bad("too many cases", text);
+    read_case(&cases[case_count++], text);
+}
+
+/* The example of the protocol, whose lines are broken, is the last case. */
+static void load_example(void)
+{
+    static char text[4096], line[512];
+    bool inside = false;
+    FILE *file = fopen(FRAMED_VECTORS "/../PROTOCOL.md", "r");
+    if (file == NULL) bad("PROTOCOL.md cannot be opened", "");
+    while (fgets(line, sizeof line, file) != NULL) {
+        if (inside && strcmp(line, "```\n") == 0) break;
+        if (inside && strlen(text) + strlen(line) < sizeof text) strcat(text, line);
+        inside = inside || strcmp(line, "```encrypted\n") == 0;
+    }
+    fclose(file);
+    another(text);
 }
 
 static int load(void **state)
@@ -121,12 +143,10 @@ static int load(void **state)
     static char line[8192];
     FILE *file = fopen(FRAMED_VECTORS "/encrypted.txt", "r");
     if (file == NULL) bad("cannot be opened (tests run from the root of the repository)", "");
-    while (fgets(line, sizeof line, file) != NULL) {
-        if (line[0] == '#' || line[0] == '\n') continue;
-        if (case_count == CASES) bad("too many cases", line);
-        read_case(&cases[case_count++], line);
-    }
+    while (fgets(line, sizeof line, file) != NULL)
+        if (line[0] != '#' && line[0] != '\n') another(line);
     fclose(file);
+    load_example();
     return framed_noise_start() == FRAMED_OK ? 0 : -1;
 }
 
