@@ -12,8 +12,9 @@
  *   message 3, unless NNpsk0         ------->
  *   records                          <------>     records
  *
- * Established, and no earlier, is: the connector once it has said its last message; the acceptor of XX and XXpsk0 with message 3,
- * if it trusts the key in it; the acceptor of NNpsk0 with the first record that opens, since message 1 may be a recorded one.
+ * Established, and no earlier, is: the connector when message 2 has come, and message 3 is said where there is one; the acceptor of XX
+ * and XXpsk0 with message 3, if it trusts the key in it; the acceptor of NNpsk0 with the first record that opens, since message 1 may
+ * be a recorded one.
  *
  * FRAMED_USAGE is the caller's defect, and nothing has changed. FRAMED_MALFORMED and FRAMED_AUTH are the peer's doing and final:
  * all that is secret is wiped, every later call says the same again, and nothing is answered on the wire.
