@@ -57,14 +57,15 @@ static struct framed_bytes patch(struct bytes *to, struct framed_bytes pairs)
 }
 
 /* False: the acceptor could not begin with that opening. */
-static bool begin(struct ends *e, uint8_t mode, struct framed_bytes patches)
+static bool begin(struct ends *e, uint8_t mode, struct framed_bytes patches, bool *same_opening)
 {
     struct framed_hello hello = {.max_frame = 65536}, acceptors = {.max_frame = 1 << 20};
     struct framed_fault fault;
-    struct bytes opening = {.len = 0};
+    struct bytes opening = {.len = 0}, original;
     if (mode >> 4 != FRAMED_PINNED_KEYS) hello.key_id = framed_bytes_str("id");
     fuzz_must(framed_opening_encode(opening.at, &opening.len, FRAMED_CONNECTOR, mode, &hello, &fault) == FRAMED_OK,
               "an opening can be written");
+    original = opening;
     for (uint8_t side = 0; side < 2; side++) {
         uint8_t ephemeral[NOISE_KEY_SIZE], psk[NOISE_KEY_SIZE];
         struct framed_noise_keypair identity = identity_of((uint8_t)(3 + side));
@@ -82,6 +83,7 @@ static bool begin(struct ends *e, uint8_t mode, struct framed_bytes patches)
         fuzz_must(st == FRAMED_OK || (patches.len > 0 && st == FRAMED_USAGE), "what belongs together begins");
         if (st != FRAMED_OK) return false;
     }
+    *same_opening = memcmp(opening.at, original.at, opening.len) == 0; /* two patches may undo each other */
     return true;
 }
 
@@ -97,6 +99,29 @@ static void is_dead(const struct framed_handshake *hs, enum framed_status why)
     nothing.state = hs->state;
     nothing.failed = (int8_t)why;
     fuzz_must(memcmp(hs, &nothing, sizeof nothing) == 0, "a failure leaves nothing but itself");
+}
+
+/* The place that a message has: PROTOCOL.md §9.1. */
+struct place {
+    size_t least, most; /* bytes of the message */
+};
+
+static struct place place_of(uint8_t mode, unsigned i)
+{
+    static const size_t sizes[3][3] = {{48, 48, 0}, {32, 96, 64}, {48, 96, 64}};
+    size_t size = sizes[(mode >> 4) - FRAMED_SHARED_KEY][i];
+    return (struct place){size, size + (i == 1 ? FRAMED_HELLO_MOST : 0)};
+}
+
+/* What of a stream is a message's in that place; *whole: all of it is there, and its length is allowed. */
+static size_t takes(const struct place *place, struct framed_bytes stream, bool *whole)
+{
+    *whole = false;
+    if (stream.len < WORD) return stream.len;
+    size_t len = (size_t)stream.at[0] << 24 | (size_t)stream.at[1] << 16 | (size_t)stream.at[2] << 8 | stream.at[3];
+    if (len < place->least || len > place->most) return WORD;
+    *whole = stream.len - WORD >= len;
+    return *whole ? WORD + len : stream.len;
 }
 
 /* What became of what arrived. */
@@ -138,10 +163,18 @@ static struct verdict hear(const struct framed_handshake *hs, struct framed_byte
     return v;
 }
 
-static struct verdict hear_all(const struct framed_handshake *hs, struct framed_bytes stream, struct framed_bytes program)
+static struct verdict hear_all(const struct framed_handshake *hs, const struct place *place, struct framed_bytes stream,
+                               struct framed_bytes program)
 {
     static const uint8_t one = 1;
+    bool is_whole;
+    size_t taken = takes(place, stream, &is_whole);
+    fuzz_must(framed_handshake_wants(hs) == WORD + place->least, "it wants what its place demands at least");
     struct verdict whole = hear(hs, stream, (struct framed_bytes){0});
+    fuzz_must(whole.used == taken, "it takes what is the message's, and of a length that lies the word");
+    fuzz_must(is_whole || whole.status == FRAMED_MORE || (whole.status == FRAMED_MALFORMED && taken == WORD),
+              "a length that lies is malformed, and what is cut is not through");
+    fuzz_must(!is_whole || whole.status != FRAMED_MORE, "a whole message is judged");
     for (unsigned i = 0; i < 2; i++) {
         struct verdict v = hear(hs, stream, i == 0 ? framed_bytes_of(&one, 1) : program);
         fuzz_must(v.status == whole.status, "any split gives the same verdict");
@@ -170,6 +203,26 @@ static bool goes_on(struct ends *e, unsigned i, unsigned count)
     return st == FRAMED_OK && framed_handshake_is_done(&e->at[0]) && framed_handshake_is_done(&e->at[1]);
 }
 
+/* Both ends have the same: each the keys of the other, the other way round. */
+static void agree(struct ends *e)
+{
+    struct framed_records out[2], in[2];
+    uint8_t hash[2][NOISE_KEY_SIZE];
+    for (unsigned side = 0; side < 2; side++)
+        fuzz_must(framed_handshake_split(&e->at[side], &out[side], &in[side], hash[side]) == FRAMED_OK,
+                  "who is done splits");
+    fuzz_must(memcmp(hash[0], hash[1], sizeof hash[0]) == 0, "both ends have the same hash");
+    fuzz_must(framed_handshake_hello(&e->at[0]).max_frame == 1 << 20, "the HELLO is the one that was said");
+    for (unsigned side = 0; side < 2; side++) {
+        uint8_t record[RECORD_HEAD + 1 + RECORD_TAIL] = {0};
+        enum record_type type;
+        struct framed_bytes body;
+        fuzz_must(framed_record_seal(&out[side], RECORD_DATA, record, 1) == FRAMED_OK &&
+                      framed_record_open(&in[1 - side], record + WORD, sizeof record - WORD, &type, &body) == FRAMED_OK,
+                  "what one end seals the other opens");
+    }
+}
+
 /* Right but for its payload: that is what the acceptor's HELLO is in, and nothing else's. */
 static void any_payload(struct ends *e, unsigned i, uint8_t mode, struct framed_bytes payload, struct framed_bytes program)
 {
@@ -181,7 +234,8 @@ static void any_payload(struct ends *e, unsigned i, uint8_t mode, struct framed_
     fuzz_must(framed_noise_write(&e->at[i % 2].noise, payload, letter.at + WORD, ROOM - WORD, &n) == FRAMED_OK,
               "Noise carries any payload");
     memcpy(letter.at, ((uint8_t[]){0, 0, (uint8_t)(n >> 8), (uint8_t)n}), WORD);
-    struct verdict v = hear_all(&e->at[1 - i % 2], framed_bytes_of(letter.at, WORD + n), program);
+    struct place place = place_of(mode, i);
+    struct verdict v = hear_all(&e->at[1 - i % 2], &place, framed_bytes_of(letter.at, WORD + n), program);
     bool good = i == 1 ? framed_hello_decode(payload, FRAMED_ACCEPTOR, mode, &hello, &fault) == FRAMED_OK : payload.len == 0;
     fuzz_must(v.status == (good ? FRAMED_OK : FRAMED_MALFORMED), "message 2 carries a HELLO, and the others nothing");
     if (i != 1 || !good) return;
@@ -195,36 +249,28 @@ int framed_fuzz_handshake(const uint8_t *at, size_t n)
 {
     struct framed_bytes in = framed_bytes_of(at, n);
     uint8_t mode = modes[fuzz_byte(&in) % sizeof modes], how = fuzz_byte(&in);
-    unsigned count = messages_of(mode), i = how % count;
     enum way way = (how >> 4) % WAY_COUNT;
-    struct framed_bytes program = fuzz_program(&in), none = {0};
+    unsigned count = messages_of(mode), i = way == WAY_OPENING ? 0 : how % 16 % count;
+    struct framed_bytes program = fuzz_program(&in), none = {0}, stream;
     struct ends e;
-    struct bytes letter = {.len = 0}, said;
-    if (!begin(&e, mode, way == WAY_OPENING ? in : none)) return 0;
-    if (way == WAY_OPENING) i = 0;
+    struct bytes letter, said = {.len = 0};
+    struct place place = place_of(mode, i);
+    bool same;
+    if (!begin(&e, mode, way == WAY_OPENING ? in : none, &same)) return 0;
     for (unsigned k = 0; k < i; k++) fuzz_must(pass(&e, k, program) == FRAMED_OK, "what is said is heard");
     if (way == WAY_PAYLOAD) {
         any_payload(&e, i, mode, in, program);
         return 0;
     }
-    fuzz_must(say(&e, i, &letter) == FRAMED_OK, "whose turn it is may speak");
-    said = letter;
-    struct framed_bytes stream = way == WAY_RAW       ? in
-                                 : way == WAY_PATCHED ? patch(&letter, in)
-                                                      : framed_bytes_of(said.at, said.len);
-    bool same = stream.len >= said.len && memcmp(stream.at, said.at, said.len) == 0;
-    struct verdict v = hear_all(&e.at[1 - i % 2], stream, program);
+    fuzz_must(say(&e, i, &said) == FRAMED_OK, "whose turn it is may speak");
+    letter = said;
+    stream = way == WAY_RAW ? in : way == WAY_PATCHED ? patch(&letter, in) : framed_bytes_of(said.at, said.len);
+    same = same && stream.len >= said.len && memcmp(stream.at, said.at, said.len) == 0;
+    struct verdict v = hear_all(&e.at[1 - i % 2], &place, stream, program);
     e.at[1 - i % 2] = v.hs;
     bool done = v.status == FRAMED_OK && goes_on(&e, i, count);
-    if (way != WAY_OPENING) fuzz_must(done == same, "both are done only with what was said");
-    if (way == WAY_OPENING) { /* two patches may undo each other: then it is the same opening */
-        struct ends honest;
-        fuzz_must(begin(&honest, mode, none), "what belongs together begins");
-        struct ends patched;
-        fuzz_must(begin(&patched, mode, in), "what began begins again");
-        fuzz_must(done == (memcmp(honest.at[1].noise.h, patched.at[1].noise.h, sizeof honest.at[1].noise.h) == 0),
-                  "both are done only if they saw the same opening");
-    }
+    fuzz_must(done == same, "both are done only with the opening and the message that were said");
+    if (done) agree(&e);
     framed_handshake_fini(&e.at[0]);
     framed_handshake_fini(&e.at[1]);
     return 0;

@@ -271,6 +271,9 @@ static void ranges(seed_fn *seed, void *ctx)
     }
 }
 
+#define THIRTY "000000000000000000000000000000000000000000000000000000000000"
+#define NINETY THIRTY THIRTY THIRTY
+
 /* Every message of every mode, as it was said, with a bit of it flipped, in other words, with other payloads, behind another opening. */
 static void handshakes(seed_fn *seed, void *ctx)
 {
@@ -288,6 +291,8 @@ static void handshakes(seed_fn *seed, void *ctx)
         "2%u 00 0104 00010000",                                                             /* good ones */
         "2%u 00 0104 00000001",                                                             /* one out of its range */
         "2%u 00 c805 0102030405",                                                           /* unknown ones */
+        "2%u 00 c85e" NINETY "00000000",                                                    /* as many as there can be */
+        "2%u 00 c85f" NINETY "0000000000",                                                  /* and one more byte */
         "2%u 00 0204 00000001 0101",                                                        /* nonsense */
         "3%u 00 0d01",                                                                      /* another HELLO */
         "3%u 00 0d010d01",                                                                  /* the same, after all */
@@ -298,7 +303,7 @@ static void handshakes(seed_fn *seed, void *ctx)
         for (unsigned i = 0; i < 3; i++)
             for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
                 uint8_t input[128] = {(uint8_t)mode};
-                char hex[160], name[48];
+                char hex[256], name[48];
                 snprintf(hex, sizeof hex, ways[k], i);
                 snprintf(name, sizeof name, "handshake-%u-%u-%zu", mode, i, k);
                 seed(ctx, name, input, 1 + from_hex(hex, 0, input + 1));
@@ -339,9 +344,13 @@ static void sealed(seed_fn *seed, void *ctx)
             seed(ctx, name, input, 1 + from_hex(programs[k], 0, input + 1));
         }
     }
-    for (uint8_t what = 0; what < 2; what++) { /* seventeen PADs */
-        uint8_t input[1 + 4 * 17] = {0};
-        for (size_t i = 0; i < 17; i++) input[1 + 4 * i] = what, input[2 + 4 * i] = 2;
+    for (uint8_t what = 0; what < 2; what++) { /* sixteen PADs, something else, and again */
+        uint8_t input[1 + 4 * 34] = {0};
+        for (size_t i = 0; i < 34; i++) {
+            input[1 + 4 * i] = what;
+            input[2 + 4 * i] = i == 16 ? 0 : 2;
+            input[3 + 4 * i] = 1;
+        }
         seed(ctx, what == 0 ? "pads-sealed" : "pads-opened", input, sizeof input);
     }
 }
