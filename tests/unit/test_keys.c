@@ -99,6 +99,38 @@ static void refused(enum framed_key_kind kind, const char *text, const char *why
     assert_string_equal(reason, why);
 }
 
+/* ---- libsodium, meddled with (the Makefile wraps these) ---- */
+
+void __real_sodium_memzero(void *const at, const size_t n);
+void __wrap_sodium_memzero(void *const at, const size_t n);
+int __real_sodium_init(void);
+int __wrap_sodium_init(void);
+int __real_crypto_scalarmult_base(unsigned char *q, const unsigned char *n);
+int __wrap_crypto_scalarmult_base(unsigned char *q, const unsigned char *n);
+
+static unsigned wiped;     /* times that a key was, whatever of it was known by then */
+static uint8_t wiped_last; /* its first byte before */
+static bool init_fails, multiply_fails;
+
+void __wrap_sodium_memzero(void *const at, const size_t n)
+{
+    if (n == sizeof(struct framed_key)) {
+        wiped++;
+        wiped_last = *(const uint8_t *)at;
+    }
+    __real_sodium_memzero(at, n);
+}
+
+int __wrap_sodium_init(void)
+{
+    return init_fails ? -1 : __real_sodium_init();
+}
+
+int __wrap_crypto_scalarmult_base(unsigned char *q, const unsigned char *n)
+{
+    return multiply_fails ? -1 : __real_crypto_scalarmult_base(q, n);
+}
+
 /* ---- with libsodium ---- */
 
 static void keys_have_the_texts_that_another_program_makes(void **state)
@@ -278,6 +310,37 @@ static void a_kind_that_there_is_not_is_wrong_usage(void **state)
     assert_string_equal(text, "before");
 }
 
+static void parse_wipes_what_it_decoded_and_so_does_a_failure(void **state)
+{
+    (void)state;
+    struct framed_key key;
+    const char *reason;
+    char text[FRAMED_KEY_TEXT_SIZE];
+    wiped = 0;
+    assert_int_equal(parse_bytes(FRAMED_KEY_SECRET, framed_bytes_str(bob_secret_text), &key, &reason), FRAMED_OK);
+    assert_int_equal(wiped, 1);
+    assert_int_equal(wiped_last, bob_secret[0]);
+    memcpy(text, bob_secret_text, sizeof text);
+    text[TEXT - 1]++;
+    assert_int_equal(parse_bytes(FRAMED_KEY_SECRET, framed_bytes_str(text), &key, &reason), FRAMED_MALFORMED);
+    assert_int_equal(wiped, 2);
+    assert_int_equal(wiped_last, bob_secret[0]);
+}
+
+static void public_key_that_cannot_be_made_is_the_systems_failure(void **state)
+{
+    (void)state;
+    struct framed_key secret = key_of(bob_secret), key = untouched;
+    init_fails = true;
+    assert_int_equal(framed_key_public(&key, &secret), FRAMED_OS);
+    init_fails = false;
+    multiply_fails = true;
+    assert_int_equal(framed_key_public(&key, &secret), FRAMED_OS);
+    multiply_fails = false;
+    assert_memory_equal(&key, &untouched, sizeof key);
+    assert_int_equal(framed_key_public(&key, &secret), FRAMED_OK);
+}
+
 #else
 
 /* ---- without ---- */
@@ -312,6 +375,8 @@ int main(void)
         cmocka_unit_test(parse_takes_a_changed_text_only_as_the_key_whose_text_it_is),
         cmocka_unit_test(a_key_of_zeros_is_none),
         cmocka_unit_test(a_kind_that_there_is_not_is_wrong_usage),
+        cmocka_unit_test(parse_wipes_what_it_decoded_and_so_does_a_failure),
+        cmocka_unit_test(public_key_that_cannot_be_made_is_the_systems_failure),
         cmocka_unit_test(keys_are_the_same_when_every_bit_is),
         cmocka_unit_test(wiping_zeroes_all_of_it_and_nothing_else),
     };
