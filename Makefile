@@ -83,7 +83,7 @@ LIB_OBJ := $(call obj,$(PROTO) $(SRC) $(OS))
 PIC_OBJ := $(patsubst %.c,$(BUILD)/pic/%.o,$(PROTO) $(SRC) $(OS))
 CLI_OBJ := $(call obj,$(CLI))
 # What the unit tests see of the tool: everything but its main and what acts.
-CLI_UNIT := $(call obj,$(filter src/cli/options.c src/cli/option_table.c src/cli/output.c src/cli/histogram.c src/cli/series.c src/cli/bench_%.c src/cli/input.c src/cli/inspect%.c src/cli/record.c src/cli/replay.c,$(CLI)))
+CLI_UNIT := $(call obj,$(filter src/cli/options.c src/cli/option_table.c src/cli/output.c src/cli/histogram.c src/cli/series.c src/cli/bench_%.c src/cli/input.c src/cli/inspect%.c src/cli/record.c src/cli/replay.c src/cli/keyfile.c,$(CLI)))
 ifeq ($(TARGET),windows)
 include tests/win/tests.mk
 endif
