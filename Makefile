@@ -201,6 +201,8 @@ $(NOISE_TESTS): $(BUILD)/tests/%$(EXE): $(BUILD)/obj/tests/unit/%.o $(call obj,t
 	$(call SAY,LD )$(LINK) $(addprefix -Wl$(comma)--wrap=,$(MEDDLED)) -o $@ $^ $(CMOCKA) $(LIBS)
 $(NOISE_TESTS:$(BUILD)/tests/%$(EXE)=$(BUILD)/obj/tests/unit/%.o): private CPPFLAGS += -Itests/noise
 
+$(BUILD)/tests/test_host_posix_keys: $(call obj,src/cli/host.c $(wildcard src/cli/host_posix*.c))
+
 # Sees what is wiped, and makes libsodium fail.
 ifeq ($(SODIUM),1)
 $(BUILD)/tests/test_keys: private WRAP := $(addprefix -Wl$(comma)--wrap=,sodium_memzero sodium_init crypto_scalarmult_base)

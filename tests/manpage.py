@@ -59,6 +59,8 @@ def usage_words(words):
     for word in re.findall(r"[^\s\[\]]+", words):
         if word.startswith("--"):
             out.append("Fl Fl " + word[2:])
+        elif re.match(r"-[A-Za-z]$", word):
+            out.append("Fl " + word[1:])
         elif word == "-":
             out.append("Fl")
         elif word == "|":

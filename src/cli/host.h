@@ -71,6 +71,26 @@ enum framed_status framed_host_write_file(intptr_t file, const uint8_t *at, size
 /* FRAMED_OS: something written may not have arrived. */
 enum framed_status framed_host_close_file(intptr_t file);
 
+/* ---- files of keys ---- */
+
+enum host_keys {
+    HOST_KEYS_SECRET, /* nobody else may read it, and it is no symbolic link */
+    HOST_KEYS_PUBLIC  /* nobody else may write it */
+};
+
+/*
+ * Reads a whole file of keys into *buf, an empty one, without ever waiting; what is checked is what was opened: a regular file, ours
+ * or root's, which gives others no right that its kind does not allow (on Windows that is the folder's affair). FRAMED_DENIED: it is
+ * refused, and *reason says why. FRAMED_TOO_LARGE: more than `most` bytes. FRAMED_NOMEM, FRAMED_OS. One allocation, of which nothing
+ * leaves a copy: the caller wipes its `cap` bytes.
+ */
+enum framed_status framed_host_load_keys(const char *path, enum host_keys kind, size_t most, struct framed_buf *buf,
+                                         const struct framed_allocator *alloc, const char **reason);
+
+/* Writes a file that was not there, for its owner alone: whole, and as safe as the system makes it, or not at all. FRAMED_IN_USE:
+ * there is something of that name, which stays as it was. FRAMED_DENIED: others could read it there; *reason. FRAMED_OS. */
+enum framed_status framed_host_create_keys(const char *path, struct framed_bytes content, const char **reason);
+
 /* ---- commands of the shell ---- */
 
 enum host_end {

@@ -117,6 +117,8 @@ int main(int argc, char **argv)
     case CLI_INSPECT: return options.value[OPT_TAP].given ? framed_command_tap(&options) : framed_command_inspect(&options);
     case CLI_PING: return framed_command_ping(&options);
     case CLI_BENCH: return framed_command_bench(&options);
+    case CLI_KEYGEN: return framed_command_keygen(&options);
+    case CLI_PUBKEY: return framed_command_pubkey(&options);
     case CLI_COMPLETION: return finish(framed_command_completion(&options));
     default: return command_version();
     }

@@ -13,6 +13,8 @@ enum { GROUP_NONE, GROUP_ACTION, GROUP_INPUT, GROUP_REPLIES, GROUP_LENGTH };
 #define INSPECT         (1u << CLI_INSPECT)
 #define PING            (1u << CLI_PING)
 #define BENCH           (1u << CLI_BENCH)
+#define KEYGEN          (1u << CLI_KEYGEN)
+#define PUBKEY          (1u << CLI_PUBKEY)
 #define COMPLETION      (1u << CLI_COMPLETION)
 #define VERSION         (1u << CLI_VERSION)
 #define LONGEST_MS      UINT64_C(3600000000) /* 1000 h: fits 32 bits and leaves FRAMED_NEVER free */
@@ -401,6 +403,25 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
                      .commands = BENCH,
                      .help = "exit with 99 if EXPR holds, like p99>5ms, p99.9>=20ms, mean>1ms, rate<10k, failed>0, "
                              "failed>0.1%, late>1%; may be repeated"},
+    [OPT_KEY_FILE] = {.id = OPT_KEY_FILE,
+                      .letter = 'o',
+                      .name = "output",
+                      .value = "FILE",
+                      .kind = CLI_TEXT,
+                      .commands = KEYGEN,
+                      .help = "where the key goes: a file that is not there yet, and that is for its owner alone"},
+    [OPT_PSK] = {.id = OPT_PSK,
+                 .name = "psk",
+                 .kind = CLI_FLAG,
+                 .commands = KEYGEN,
+                 .help = "a key for two ends to share, instead of the secret key of one"},
+    [OPT_ID] = {.id = OPT_ID,
+                .name = "id",
+                .value = "ID",
+                .kind = CLI_TEXT,
+                .commands = KEYGEN,
+                .help =
+                    "with --psk: how both ends call it, in 1 to 64 printable characters without spaces; it is no secret"},
     [OPT_JSON] = {.id = OPT_JSON,
                   .name = "json",
                   .kind = CLI_FLAG,
@@ -418,7 +439,7 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
                   .letter = 'h',
                   .name = "help",
                   .kind = CLI_FLAG,
-                  .commands = SERVE | CALL | INSPECT | PING | BENCH | COMPLETION | VERSION,
+                  .commands = SERVE | CALL | INSPECT | PING | BENCH | KEYGEN | PUBKEY | COMPLETION | VERSION,
                   .help = "print this"},
 };
 
@@ -502,6 +523,26 @@ const struct cli_command framed_command_table[CLI_COMMANDS] = {
                             "that ends is replaced. SIGINT and SIGTERM end it, with the report so far. It\n"
                             "exits with 0 if every request was answered, 5 if something came that was no\n"
                             "frame or no answer, 1 if anything else failed, 3 if nobody could be reached."},
+    [CLI_KEYGEN] = {.id = CLI_KEYGEN,
+                    .name = "keygen",
+                    .summary = "make a key, and a file for it",
+                    .synopsis = "-o FILE [--psk --id ID]",
+                    .max_operands = 0,
+                    .examples = "framed keygen -o server.key                  and print its public key\n"
+                                "framed keygen --psk --id db -o shared.keys   a key for both ends",
+                    .notes = "What is in FILE is secret: it is made for its owner alone, whole or not at all,\n"
+                             "and what is there already is never overwritten. The public key, alone on the\n"
+                             "last line of standard output, is for others; `framed pubkey FILE` prints it\n"
+                             "again. Connections do not use keys yet."},
+    [CLI_PUBKEY] = {.id = CLI_PUBKEY,
+                    .name = "pubkey",
+                    .summary = "print the public key of a secret one",
+                    .synopsis = "FILE",
+                    .operands = CLI_FILES,
+                    .max_operands = 1,
+                    .examples = "framed pubkey server.key",
+                    .notes = "FILE is what keygen made: a regular file, no link, ours or root's, to which\n"
+                             "nobody else has any right."},
     [CLI_COMPLETION] = {.id = CLI_COMPLETION,
                         .name = "completion",
                         .summary = "print the completion script of a shell",

@@ -9,7 +9,18 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-enum cli_command_id { CLI_SERVE, CLI_CALL, CLI_INSPECT, CLI_PING, CLI_BENCH, CLI_COMPLETION, CLI_VERSION, CLI_COMMANDS };
+enum cli_command_id {
+    CLI_SERVE,
+    CLI_CALL,
+    CLI_INSPECT,
+    CLI_PING,
+    CLI_BENCH,
+    CLI_KEYGEN,
+    CLI_PUBKEY,
+    CLI_COMPLETION,
+    CLI_VERSION,
+    CLI_COMMANDS
+};
 
 enum cli_option_id {
     /* serve */
@@ -68,6 +79,10 @@ enum cli_option_id {
     OPT_PLOT,
     OPT_BASELINE,
     OPT_FAIL_IF,
+    /* keygen */
+    OPT_KEY_FILE,
+    OPT_PSK,
+    OPT_ID,
     /* several */
     OPT_JSON,
     OPT_MAX_FRAME,

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import unittest
 
+from test_keygen import PUBLIC_LINE, SODIUM, decoded, public_of
 from toolkit import PATIENCE_S, Process, READY, ToolTest, frame
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -18,7 +19,7 @@ TIMES = 3  # of each call, the first so many fail, one in a run
 FAILURES = {
     "accept4": ("EMFILE", "ECONNABORTED"), "access": ("EACCES",), "bind": ("EADDRNOTAVAIL",), "close": ("EIO",),
     "connect": ("ECONNREFUSED",), "dup2": ("EMFILE",), "epoll_create1": ("EMFILE",), "epoll_ctl": ("ENOMEM",),
-    "epoll_wait": ("EFAULT",), "fcntl": ("EINVAL",), "flock": ("ENOLCK", "EIO"), "fork": ("EAGAIN", "ENOMEM"), "fstat": ("EIO",),
+    "epoll_wait": ("EFAULT",), "fchmod": ("EPERM",), "fcntl": ("EINVAL",), "flock": ("ENOLCK", "EIO"), "fork": ("EAGAIN", "ENOMEM"), "fstat": ("EIO",), "fsync": ("EIO",),
     "ftruncate": ("EIO",), "getaddrinfo": ("EIO",), "getentropy": ("EIO",), "getpeername": ("ENOTCONN",), "getrlimit": ("EPERM",),
     "getsockname": ("ENOBUFS",), "getsockopt": ("ENOBUFS",), "listen": ("EADDRINUSE",), "open": ("EMFILE",),
     "pipe": ("EMFILE", "ENFILE", "ENOMEM"), "pipe2": ("EMFILE",), "poll": ("ENOMEM",), "pthread_create": ("EAGAIN",),
@@ -129,6 +130,37 @@ class FailingCalls(ToolTest):
         with open(path, "wb") as file:
             file.write(frame(b"x" * 100))
         self.run_once(5, "inspect", path)
+
+    @unittest.skipUnless(SODIUM, "built without libsodium")
+    def test_keygen_makes_a_whole_file_or_none(self):
+        path = os.path.join(self.folder.name, "key")
+
+        def run(environment, well):
+            done = self.run_tool("keygen", "-o", path, env=environment)
+            self.assert_ended_properly(done.returncode, done.stderr, (0,) if well else (0, 6))
+            self.assertTrue(done.returncode != 0 or os.path.exists(path))
+            if not os.path.exists(path):
+                self.assertEqual(done.stdout, b"")
+                return
+            with open(path, "rb") as file:
+                key = file.read()
+            os.unlink(path)
+            self.assertRegex(key, rb"\Aframed-sec-1:[A-Za-z0-9_-]{43}\n\Z")
+            if done.stdout or well:
+                self.assertRegex(done.stdout, PUBLIC_LINE)
+                self.assertEqual(decoded(done.stdout), public_of(decoded(key)))
+
+        self.each(10, run)
+
+    @unittest.skipUnless(SODIUM, "built without libsodium")
+    def test_pubkey(self):
+        path = os.path.join(self.folder.name, "secret")
+        self.assert_code(self.run_tool("keygen", "-o", path), 0)
+        with open(path, "rb") as file:
+            public = public_of(decoded(file.read()))
+        printed = self.run_tool("pubkey", path).stdout
+        self.assertEqual(decoded(printed), public)
+        self.run_once(5, "pubkey", path, expected=printed)
 
     def test_serve(self):
         self.run_server(40, ("serve", "127.0.0.1:0", "--delay", "1ms"), b"x")

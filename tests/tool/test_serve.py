@@ -382,7 +382,7 @@ class Signals(ToolTest):
         self.assertEqual(server.wait(), 0)
 
 
-COMMANDS = ("serve", "call", "inspect", "ping", "bench", "completion", "version")
+COMMANDS = ("serve", "call", "inspect", "ping", "bench", "keygen", "pubkey", "completion", "version")
 
 
 class Usage(ToolTest):
@@ -426,8 +426,7 @@ class Usage(ToolTest):
     def test_nothing_is_promised_that_does_not_work_yet(self):
         self.assert_code(self.run_tool("serve", "--key", "1"), 2, "--key", "no such option")
         self.assert_code(self.run_tool("serve", "--checksum", "blake2b"), 2, "--checksum blake2b", "allowed are crc32c")
-        for command in ("keygen", "pubkey", "scan"):
-            self.assert_code(self.run_tool(command), 2, command, "no such command", ", ".join(COMMANDS))
+        self.assert_code(self.run_tool("scan"), 2, "scan", "no such command", ", ".join(COMMANDS))
 
     def test_bad_values_name_option_value_and_what_is_allowed(self):
         cases = (

@@ -2,8 +2,8 @@
 
 # Left out: test_net* speak through POSIX sockets of their own, many of them Unix sockets (test_win_echo and the tool tests
 # stand for them here); test_rigs forks, to see the guard page end a child;
-# test_os_posix* say in their names why.
-UNIT    := $(filter-out tests/unit/test_net%.c tests/unit/test_rigs.c tests/unit/test_os_posix%.c,$(UNIT)) $(wildcard tests/win/test_*.c)
+# test_os_posix* and test_host_posix* say in their names why.
+UNIT    := $(filter-out tests/unit/test_net%.c tests/unit/test_rigs.c tests/unit/test_os_posix%.c tests/unit/test_host_posix%.c,$(UNIT)) $(wildcard tests/win/test_*.c)
 SUPPORT := $(filter-out tests/support/net%.c,$(SUPPORT))
 
 # What the rigs need of POSIX and MinGW has not: tests/win/posix.c, linked like cmocka. setjmp must not unwind: the simulator's

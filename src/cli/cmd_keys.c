@@ -1,0 +1,187 @@
+/*
+ * Owns: `framed keygen` and `framed pubkey`.
+ * Must not know: how a key is written (framed/secure.h), or a file made or checked (host.h).
+ * Invariants: a secret goes into a file, and nowhere else; it is wiped on every way out; nothing is made before all of it is
+ * known; no message repeats what may be a key.
+ */
+#include "commands.h"
+#include "host.h"
+#include "keyfile.h"
+#include "os.h"
+#include <framed/secure.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { LINE_ROOM = KEYFILE_NAME_MOST + FRAMED_KEY_TEXT_SIZE + 2 };
+
+static int failed(enum framed_status st)
+{
+    if (st == FRAMED_UNSUPPORTED)
+        framed_host_say("not built in: keys need libsodium");
+    else
+        framed_host_say("no key could be made: %s", framed_status_text(st));
+    return st == FRAMED_UNSUPPORTED ? CLI_NOT_BUILT : CLI_LOCAL;
+}
+
+/* Somebody has given the key instead of the file it lies in: it is not said once more, into a log perhaps. */
+static bool is_path(const char *path)
+{
+    if (!framed_keyfile_looks_like_key(framed_bytes_str(path))) return true;
+    framed_host_say("that is a key, where the name of a file is wanted; it may be known to others now");
+    return false;
+}
+
+/* ---- keygen ---- */
+
+static int make_file(const char *path, struct framed_bytes content)
+{
+    const char *reason;
+    enum framed_status st = framed_host_create_keys(path, content, &reason);
+    if (st == FRAMED_OK) return CLI_SUCCESS;
+    if (st == FRAMED_IN_USE)
+        framed_host_say("%.200s: is there already, and is not overwritten", path);
+    else
+        framed_host_say("%.200s: %s", path, st == FRAMED_DENIED ? reason : framed_host_error());
+    return CLI_LOCAL;
+}
+
+/* A key, and its line in the file; `id` is NULL for a secret one. */
+struct made {
+    struct framed_key key;
+    char text[FRAMED_KEY_TEXT_SIZE];
+    char line[LINE_ROOM];
+};
+
+static enum framed_status make_key(struct made *made, const char *id)
+{
+    enum framed_status st = framed_os_random(made->key.bytes, sizeof made->key.bytes);
+    if (st != FRAMED_OK) return st;
+    st = framed_key_format(made->text, id != NULL ? FRAMED_KEY_SHARED : FRAMED_KEY_SECRET, &made->key);
+    if (st != FRAMED_OK) return st;
+    snprintf(made->line, sizeof made->line, "%s%s%s\n", id != NULL ? id : "", id != NULL ? " " : "", made->text);
+    return FRAMED_OK;
+}
+
+static enum framed_status public_line(const struct framed_key *secret, char line[FRAMED_KEY_TEXT_SIZE + 1])
+{
+    struct framed_key key;
+    enum framed_status st = framed_key_public(&key, secret);
+    if (st == FRAMED_OK) st = framed_key_format(line, FRAMED_KEY_PUBLIC, &key);
+    if (st == FRAMED_OK) strcat(line, "\n");
+    return st;
+}
+
+static int print(const char *line)
+{
+    enum framed_status st = framed_host_write((const uint8_t *)line, strlen(line));
+    if (st != FRAMED_OS) return CLI_SUCCESS; /* also when the reader has gone */
+    framed_host_say("cannot write to standard output: %s", framed_host_error());
+    return CLI_LOCAL;
+}
+
+static int make_secret(const char *path, struct made *made)
+{
+    char line[FRAMED_KEY_TEXT_SIZE + 1];
+    enum framed_status st = make_key(made, NULL);
+    if (st == FRAMED_OK) st = public_line(&made->key, line);
+    if (st != FRAMED_OK) return failed(st);
+    int code = make_file(path, framed_bytes_str(made->line));
+    return code == CLI_SUCCESS ? print(line) : code;
+}
+
+static int make_shared(const char *path, const char *id, struct made *made)
+{
+    enum framed_status st = make_key(made, id);
+    if (st != FRAMED_OK) return failed(st);
+    return make_file(path, framed_bytes_str(made->line));
+}
+
+static int wrong_usage(const struct cli_options *options)
+{
+    const struct cli_value *value = options->value;
+    const char *reason;
+    if (!value[OPT_KEY_FILE].given) {
+        framed_host_say("the file for the key is missing: -o FILE");
+        return CLI_USAGE;
+    }
+    if (value[OPT_PSK].given != value[OPT_ID].given) {
+        framed_host_say("--psk and --id ID go together: a shared key is found by its id");
+        return CLI_USAGE;
+    }
+    if (value[OPT_ID].given && !framed_keyfile_name_ok(framed_bytes_str(value[OPT_ID].text), &reason)) {
+        framed_host_say("--id: %s", reason);
+        return CLI_USAGE;
+    }
+    if (strcmp(value[OPT_KEY_FILE].text, "-") == 0) {
+        framed_host_say("-o -: secrets go into files, not to standard output");
+        return CLI_USAGE;
+    }
+    return is_path(value[OPT_KEY_FILE].text) ? CLI_SUCCESS : CLI_USAGE;
+}
+
+int framed_command_keygen(const struct cli_options *options)
+{
+    const char *path = options->value[OPT_KEY_FILE].text, *id = options->value[OPT_ID].text;
+    struct made made = {0};
+    int code = wrong_usage(options);
+    if (code != CLI_SUCCESS) return code;
+    code = id != NULL ? make_shared(path, id, &made) : make_secret(path, &made);
+    framed_wipe(&made, sizeof made);
+    return code;
+}
+
+/* ---- pubkey ---- */
+
+static const char *operand(const struct cli_options *options)
+{
+    int cursor = 0;
+    enum cli_option_id id;
+    const char *text;
+    while (framed_options_next(options, &cursor, &id, &text))
+        if (id == OPT_OPERAND) return text;
+    return NULL;
+}
+
+static int load(const char *path, struct framed_buf *text)
+{
+    const char *reason = framed_status_text(FRAMED_NOMEM);
+    enum framed_status st =
+        framed_host_load_keys(path, HOST_KEYS_SECRET, KEYFILE_MOST, text, framed_os_allocator(), &reason);
+    if (st == FRAMED_OK) return CLI_SUCCESS;
+    if (st == FRAMED_OS) reason = framed_host_error();
+    if (st == FRAMED_TOO_LARGE) reason = "too large; a file of keys has at most 1 MiB";
+    framed_host_say("%.200s: %s", path, reason);
+    return CLI_LOCAL;
+}
+
+static int print_public(const char *path, struct framed_bytes text)
+{
+    struct framed_key secret;
+    char error[KEYFILE_ERROR_ROOM], line[FRAMED_KEY_TEXT_SIZE + 1];
+    enum framed_status st = framed_keyfile_secret(&secret, path, text, error);
+    if (st == FRAMED_UNSUPPORTED) return failed(st);
+    if (st != FRAMED_OK) {
+        framed_host_say("%s", error);
+        return CLI_LOCAL;
+    }
+    st = public_line(&secret, line);
+    framed_wipe(&secret, sizeof secret);
+    return st == FRAMED_OK ? print(line) : failed(st);
+}
+
+int framed_command_pubkey(const struct cli_options *options)
+{
+    const char *path = operand(options);
+    struct framed_buf text = {0};
+    if (path == NULL) {
+        framed_host_say("the file of the secret key is missing: framed pubkey FILE");
+        return CLI_USAGE;
+    }
+    if (!is_path(path)) return CLI_USAGE;
+    int code = load(path, &text);
+    if (code != CLI_SUCCESS) return code;
+    code = print_public(path, framed_bytes_of(text.at, text.len));
+    framed_wipe(text.at, text.cap);
+    framed_buf_fini(&text, framed_os_allocator());
+    return code;
+}
