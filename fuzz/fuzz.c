@@ -16,6 +16,7 @@ const struct fuzz_harness fuzz_harnesses[] = {
     {"options", framed_fuzz_options},
     {"inspect", framed_fuzz_inspect},
     {"opening", framed_fuzz_opening},
+    {"key_files", framed_fuzz_key_files},
 #ifdef FRAMED_SODIUM
     {"handshake", framed_fuzz_handshake},
     {"records", framed_fuzz_records},

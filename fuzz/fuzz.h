@@ -21,6 +21,7 @@ int framed_fuzz_client(const uint8_t *at, size_t n);
 int framed_fuzz_options(const uint8_t *at, size_t n);
 int framed_fuzz_inspect(const uint8_t *at, size_t n);
 int framed_fuzz_opening(const uint8_t *at, size_t n);
+int framed_fuzz_key_files(const uint8_t *at, size_t n);
 #ifdef FRAMED_SODIUM
 int framed_fuzz_handshake(const uint8_t *at, size_t n);
 int framed_fuzz_records(const uint8_t *at, size_t n);

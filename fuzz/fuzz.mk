@@ -6,7 +6,7 @@ ifneq ($(SODIUM),1)
 FUZZ := $(filter-out fuzz/fuzz_handshake.c fuzz/fuzz_records.c,$(FUZZ))
 endif
 FUZZ_OBJ := $(call obj,$(FUZZ) tests/support/meter.c tests/support/vectors.c $(SIMULATOR) $(PROTO) $(SRC))
-FUZZ_OBJ += $(call obj,$(addprefix src/cli/,options.c option_table.c output.c histogram.c record.c replay.c inspect.c inspect_show.c inspect_stats.c))
+FUZZ_OBJ += $(call obj,$(addprefix src/cli/,options.c option_table.c output.c histogram.c record.c replay.c keyfile.c inspect.c inspect_show.c inspect_stats.c))
 
 $(BUILD)/obj/fuzz/%: private CPPFLAGS += -Itests/support
 $(BUILD)/obj/tests/sim/test_sim_fuzz.o: private CPPFLAGS += -Ifuzz

@@ -1,5 +1,5 @@
 /*
- * seeds.c: inputs made of the cases in proto/vectors: each stream under a few setups and programs.
+ * seeds.c: inputs made of the cases in proto/vectors: each stream under a few setups and programs; and a few files of keys.
  * Must not know what the cases say.
  * Invariant: the same files give the same seeds.
  */
@@ -355,6 +355,46 @@ static void sealed(seed_fn *seed, void *ctx)
     }
 }
 
+/* Files of keys as fuzz_key_files.c reads them: bytes from 0x80 stand for keys. */
+static void key_files(seed_fn *seed, void *ctx)
+{
+    static const struct {
+        uint8_t kind;
+        const char *text;
+    } files[] = {
+        {0, "# who may call\n\x80 alice\n\n\t\x81\t bob max-frame=64KiB  expires=2027-06-15 \n\x82 \xa0 expires=2096-02-29"},
+        {0, "\x80 a\n\x81 a\n"},
+        {0, "\x80 a\n\x80 b\n"},
+        {0, "\x80 a max-frame=16KiB max-frame=1MiB\n"},
+        {0, "\x80 a expires=9999-12-31 expires=1970-01-01\n"},
+        {0, "\x8f a\r\n"},
+        {0, "\x80 a role=admin\n"},
+        {0, "\x80\n"},
+        {0, "\x80 \x81\n"},
+        {0, "framed-pub-1:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE a\n"},
+        {1, "db.example.org:7000 \x80\n[2001:db8::1]:65535 \x81 \x82\n127.0.0.1:1 \x80\n"},
+        {1, "db:7000 \x80 \x80\n"},
+        {1, "db:7000 \x80\ndb:7000 \x81\n"},
+        {1, "db:65536 \x80\n"},
+        {1, "\x80 db:7000\n"},
+        {2, "db \x80\n\n# and\n two \x81\n\xa0 \x82"},
+        {2, "a \x80\nb \x80\n"},
+        {2, "a \x87\n"},
+        {3, "# mine\n\x80\n"},
+        {3, "\x80\n\x81\n"},
+        {3, "\x80 x"},
+        {130, "a \x80\n"},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        uint8_t input[160] = {files[i].kind};
+        char name[32];
+        size_t n = strlen(files[i].text);
+        memcpy(input + 1, files[i].text, n);
+        snprintf(name, sizeof name, "key-file-%zu", i);
+        seed(ctx, name, input, n + 1);
+    }
+}
+
 #define COUNT(list) (sizeof(list) / sizeof *(list))
 
 void fuzz_seeds(const char *harness, seed_fn *seed, void *ctx)
@@ -385,4 +425,5 @@ void fuzz_seeds(const char *harness, seed_fn *seed, void *ctx)
     if (strcmp(harness, "opening") == 0) openings(seed, ctx);
     if (strcmp(harness, "handshake") == 0) handshakes(seed, ctx);
     if (strcmp(harness, "records") == 0) sealed(seed, ctx);
+    if (strcmp(harness, "key_files") == 0) key_files(seed, ctx);
 }
