@@ -199,6 +199,8 @@ bool framed_channel_why(const struct channel *ch, enum framed_status why, char *
     char said[FRAMED_FAULT_ROOM];
     if (fault != NULL) framed_fault_say(fault, said, sizeof said);
     (void)snprintf(text, size, "%s%s%s", verdict(ch, why, fault), fault != NULL ? said : words_for(why),
-                   ch->terms->connects && why == FRAMED_TRUNCATED ? "; perhaps it speaks only plain frames" : "");
+                   ch->terms->connects && why == FRAMED_TRUNCATED
+                       ? (ch->tunnel != NULL ? "; perhaps it wants no such keys" : "; perhaps it speaks only plain frames")
+                       : "");
     return true;
 }

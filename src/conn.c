@@ -135,7 +135,8 @@ void framed_conn_why(const struct conn *c, enum framed_status why, char *text, s
     const char *hint = framed_length_hint(claimed);
     if (claimed <= FRAMED_FRAME_MOST) claimed -= framed_conn_trailer(c); /* it is above a limit that is not below that */
     (void)snprintf(text, size, "a frame of %lu bytes was claimed, at most %lu are allowed%s%s", (unsigned long)claimed,
-                   (unsigned long)c->kind->max_frame, hint != NULL ? "; this looks like " : "", hint != NULL ? hint : "");
+                   (unsigned long)(c->io->reader.scan.max_frame - framed_conn_trailer(c)),
+                   hint != NULL ? "; this looks like " : "", hint != NULL ? hint : "");
 }
 
 /* What the bytes from the wire go through first. */
@@ -480,7 +481,10 @@ static enum framed_status open_record(struct conn_io *io)
     if (st == FRAMED_CLOSED) return framed_reader_end(&io->reader);
     io->spoiled = st == FRAMED_AUTH || st == FRAMED_MALFORMED || st == FRAMED_TOO_LARGE;
     if (st == FRAMED_TOO_LARGE) return FRAMED_MALFORMED; /* no record, and no frame */
-    return st == FRAMED_OK ? framed_reader_feed(&io->reader, (uint8_t *)(uintptr_t)text.at, text.len) : st;
+    if (st != FRAMED_OK) return st;
+    uint32_t limit = tunnel_of(io)->limit; /* of this peer's own */
+    if (limit > 0 && limit < io->reader.scan.max_frame) io->reader.scan.max_frame = limit;
+    return framed_reader_feed(&io->reader, (uint8_t *)(uintptr_t)text.at, text.len);
 }
 
 /* Takes frames as long as there are whole ones and they are wanted. */

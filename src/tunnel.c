@@ -254,6 +254,7 @@ static bool is_trusted(struct tunnel *t)
 {
     struct framed_peer peer = framed_tunnel_peer(t);
     t->refused = !t->keys->trusts(t->owner, &peer);
+    t->limit = peer.max_frame;
     return !t->refused;
 }
 

@@ -39,6 +39,7 @@ struct tunnel {
     size_t cap, at, end;         /* of that: from `at` to `end` it has not left */
     uint64_t passed;             /* bytes of frames that have been sealed */
     uint32_t most;               /* bytes of a frame's payload that the peer accepts */
+    uint32_t limit;              /* of its own, if that is less than for others; 0: none */
     uint8_t mode;
     bool connects;
     bool proven;  /* that the peer is there now: of NNpsk0, by its first record */

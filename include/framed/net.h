@@ -47,7 +47,9 @@ struct framed_peer {
     struct framed_bytes key_id; /* which shared key it has; empty with FRAMED_PINNED_KEYS */
     const uint8_t *hash; /* FRAMED_KEY_SIZE bytes that both ends have alike, and no other connection: for binding to it */
     const char *address; /* as framed_call_peer */
-    char *name;          /* for framed_authorize_fn to fill in: FRAMED_PEER_NAME_SIZE bytes with the NUL, "" before */
+    /* for framed_authorize_fn to fill in */
+    char *name;         /* FRAMED_PEER_NAME_SIZE bytes with the NUL; "" before */
+    uint32_t max_frame; /* longest request accepted from it, if that is less than the config's; 0: the config's */
 };
 
 #define FRAMED_PEER_NAME_SIZE 65u
@@ -57,7 +59,7 @@ struct framed_peer {
  * than one worker on several threads at once. It may write a name for it, for handlers and the log. False: it is told that it may
  * not, and the connection is closed.
  */
-typedef bool framed_authorize_fn(void *ctx, const struct framed_peer *peer);
+typedef bool framed_authorize_fn(void *ctx, struct framed_peer *peer);
 
 /*
  * The shared key of this id (at most FRAMED_KEY_ID_MOST bytes, which a stranger may have made up). False: there is none; what

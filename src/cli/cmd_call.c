@@ -12,6 +12,7 @@
 #include "commands.h"
 #include "host.h"
 #include "input.h"
+#include "keyring.h"
 #include "os.h"
 #include "output.h"
 #include <assert.h>
@@ -45,6 +46,7 @@ struct call {
     const char *congestion;
     uint64_t timeout_ns; /* OS_FOREVER: none */
     struct framed_client *client;
+    struct keyring keys;
 
     /* messages on their way in */
     bool from_arguments;
@@ -584,7 +586,7 @@ static enum framed_status get_memory(struct call *c)
     config.frame_ms = FRAMED_NEVER;
     config.send_ms = c->manner == NO_REPLIES ? framed_option_ms(c->options, OPT_TIMEOUT) : FRAMED_NEVER;
     config.congestion = c->congestion;
-    config.protection = framed_option_protection(c->options);
+    framed_keyring_calls(&c->keys, &config);
 
     c->flights = c->alloc->resize(c->alloc->ctx, NULL, 0, c->pipeline * sizeof *c->flights);
     if (c->flights == NULL) return FRAMED_NOMEM;
@@ -639,9 +641,10 @@ int framed_command_call(const struct cli_options *options)
     enum cli_exit code = check_usage(&c);
     if (code == CLI_SUCCESS) code = check_arguments(&c);
     if (code == CLI_SUCCESS) code = framed_option_congestion(options, &c.congestion);
-    if (code != CLI_SUCCESS) return (int)code;
-    int result = call(&c);
+    if (code == CLI_SUCCESS) code = framed_keyring_load(&c.keys, options, c.address);
+    int result = code == CLI_SUCCESS ? call(&c) : (int)code;
     framed_client_free(c.client);
+    framed_keyring_free(&c.keys);
     framed_input_fini(&c.input);
     framed_buf_fini(&c.file, c.alloc);
     if (c.flights != NULL) c.alloc->resize(c.alloc->ctx, c.flights, c.pipeline * sizeof *c.flights, 0);

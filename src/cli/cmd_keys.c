@@ -6,7 +6,7 @@
  */
 #include "commands.h"
 #include "host.h"
-#include "keyfile.h"
+#include "keyring.h"
 #include "os.h"
 #include <framed/secure.h>
 #include <stdio.h>
@@ -142,18 +142,6 @@ static const char *operand(const struct cli_options *options)
     return NULL;
 }
 
-static int load(const char *path, struct framed_buf *text)
-{
-    const char *reason = framed_status_text(FRAMED_NOMEM);
-    enum framed_status st =
-        framed_host_load_keys(path, HOST_KEYS_SECRET, KEYFILE_MOST, text, framed_os_allocator(), &reason);
-    if (st == FRAMED_OK) return CLI_SUCCESS;
-    if (st == FRAMED_OS) reason = framed_host_error();
-    if (st == FRAMED_TOO_LARGE) reason = "too large; a file of keys has at most 1 MiB";
-    framed_host_say("%.200s: %s", path, reason);
-    return CLI_LOCAL;
-}
-
 static int print_public(const char *path, struct framed_bytes text)
 {
     struct framed_key secret;
@@ -178,10 +166,9 @@ int framed_command_pubkey(const struct cli_options *options)
         return CLI_USAGE;
     }
     if (!is_path(path)) return CLI_USAGE;
-    int code = load(path, &text);
-    if (code != CLI_SUCCESS) return code;
-    code = print_public(path, framed_bytes_of(text.at, text.len));
-    framed_wipe(text.at, text.cap);
-    framed_buf_fini(&text, framed_os_allocator());
+    enum cli_exit loaded = framed_load_keys(path, HOST_KEYS_SECRET, &text);
+    if (loaded != CLI_SUCCESS) return (int)loaded;
+    int code = print_public(path, framed_bytes_of(text.at, text.len));
+    framed_forget_keys(&text);
     return code;
 }

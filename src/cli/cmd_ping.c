@@ -9,6 +9,7 @@
 #include "commands.h"
 #include "histogram.h"
 #include "host.h"
+#include "keyring.h"
 #include "os.h"
 #include "output.h"
 #include <framed/framed.h>
@@ -35,6 +36,7 @@ struct flight {
 struct ping {
     const struct cli_options *options;
     const char *address;
+    struct keyring keys;
     enum ping_state state;
     struct framed_bytes message;
     uint64_t timeout_ns;  /* OS_FOREVER: none */
@@ -467,7 +469,7 @@ static enum cli_exit connect_to_peer(struct ping *p)
     config.max_calls = MOST_IN_FLIGHT;
     config.frame_ms = FRAMED_NEVER; /* -t is the deadline here */
     config.send_ms = FRAMED_NEVER;
-    config.protection = framed_option_protection(p->options);
+    framed_keyring_calls(&p->keys, &config);
     enum framed_status st = framed_client_new(&config, &p->client);
     if (st != FRAMED_OK) {
         framed_host_say("cannot start a client: %s", framed_status_text(st));
@@ -511,8 +513,9 @@ int framed_command_ping(const struct cli_options *options)
     p.options = options;
     set_up(&p);
     enum cli_exit code = check_message(&p);
-    if (code != CLI_SUCCESS) return (int)code;
-    int result = ping(&p);
+    if (code == CLI_SUCCESS) code = framed_keyring_load(&p.keys, options, p.address);
+    int result = code == CLI_SUCCESS ? ping(&p) : (int)code;
     framed_client_free(p.client);
+    framed_keyring_free(&p.keys);
     return result;
 }

@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "exec.h"
 #include "host.h"
+#include "keyring.h"
 #include "os.h"
 #include <framed/framed.h>
 #include <inttypes.h>
@@ -24,6 +25,7 @@ struct serve {
     const struct cli_options *options;
     const struct framed_allocator *alloc;
     struct framed_server *server;
+    struct keyring keys;
     bool canned;
     struct framed_bytes reply; /* when canned; else the request is the reply */
     struct exec *exec;         /* with --exec, else NULL */
@@ -179,7 +181,7 @@ static void configure(struct serve *s, struct framed_server_config *config)
     config->call_ms = framed_option_ms(s->options, OPT_CALL_TIMEOUT);
     config->send_ms = framed_option_ms(s->options, OPT_SEND_TIMEOUT);
     config->drain_ms = framed_option_ms(s->options, OPT_DRAIN);
-    if (value[OPT_CHECKSUM].given) config->protections = 1u << framed_option_protection(s->options);
+    framed_keyring_serves(&s->keys, config);
     if (value[OPT_EXEC].given) {
         config->handler = framed_exec_answer;
         config->max_calls = 1; /* the commands of a connection run one after the other */
@@ -254,8 +256,7 @@ static void say_ready(const struct serve *s, uint32_t max_frame)
     char address[OS_ADDRESS_TEXT_SIZE], size[40];
     framed_size_text(max_frame, size, sizeof size);
     for (size_t i = 0; framed_server_address(s->server, i, address, sizeof address) == FRAMED_OK; i++)
-        framed_host_say("listening on %s (%s; max frame %s)", address,
-                        s->options->value[OPT_CHECKSUM].given ? "crc32c" : "plain, crc32c", size);
+        framed_host_say("listening on %s (%s; max frame %s)", address, framed_keyring_speaks(&s->keys), size);
 }
 
 static void drain(void *server)
@@ -278,8 +279,10 @@ static enum cli_exit run(struct serve *s)
 static enum cli_exit start_and_run(struct serve *s)
 {
     struct framed_server_config config;
+    enum cli_exit code = framed_keyring_load(&s->keys, s->options, NULL);
+    if (code != CLI_SUCCESS) return code;
     configure(s, &config);
-    enum cli_exit code = framed_option_congestion(s->options, &config.congestion);
+    code = framed_option_congestion(s->options, &config.congestion);
     if (code == CLI_SUCCESS) code = fit_descriptors(&config);
     if (code == CLI_SUCCESS && config.handler == framed_exec_answer) code = exec_start(s, &config);
     if (code != CLI_SUCCESS) return code;
@@ -343,5 +346,6 @@ int framed_command_serve(const struct cli_options *options)
     framed_exec_stop(s.exec);
     delay_stop(&s);
     framed_server_free(s.server);
+    framed_keyring_free(&s.keys);
     return (int)code;
 }

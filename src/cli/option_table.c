@@ -170,6 +170,41 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
          .help = "every frame, each way, has a checksum of this kind (crc32c): bytes that were changed, and frames that "
                  "were lost or doubled, end the connection; against accidents, not against attackers; the "
                  "other end must speak it too, and nothing else is spoken"},
+    [OPT_KEY] = {.id = OPT_KEY,
+                 .name = "key",
+                 .value = "FILE",
+                 .kind = CLI_TEXT,
+                 .commands = SERVE | CALL | PING,
+                 .help =
+                     "connections are encrypted, and both ends prove who they are: FILE has our secret key (framed keygen)"},
+    [OPT_PSK_FILE] =
+        {.id = OPT_PSK_FILE,
+         .name = "psk",
+         .value = "FILE",
+         .kind = CLI_TEXT,
+         .commands = SERVE | CALL | PING,
+         .help = "connections are encrypted with a key that both ends have: FILE has lines ID KEY (framed keygen --psk), "
+                 "for a call just one; with --key both are wanted"},
+    [OPT_AUTHORIZED_PEERS] =
+        {.id = OPT_AUTHORIZED_PEERS,
+         .name = "authorized-peers",
+         .value = "FILE",
+         .kind = CLI_TEXT,
+         .commands = SERVE,
+         .help = "with --key: who may come in; FILE has lines KEY NAME [expires=YYYY-MM-DD], with public keys"},
+    [OPT_PEER_KEY] = {.id = OPT_PEER_KEY,
+                      .name = "peer-key",
+                      .value = "KEY",
+                      .kind = CLI_TEXT,
+                      .commands = CALL | PING,
+                      .help = "with --key: the server's public key, or a file that has it; it may have no other"},
+    [OPT_KNOWN_SERVERS] =
+        {.id = OPT_KNOWN_SERVERS,
+         .name = "known-servers",
+         .value = "FILE",
+         .kind = CLI_TEXT,
+         .commands = CALL | PING,
+         .help = "with --key: FILE has lines HOST:PORT KEY [NEXT-KEY]; the server has one of the keys of its address"},
     [OPT_WAIT] = {.id = OPT_WAIT,
                   .name = "wait",
                   .value = "HOW",

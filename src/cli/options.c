@@ -460,6 +460,10 @@ static void put_option(FILE *to, const struct cli_option *option)
     int n = option->letter != 0 ? snprintf(left, sizeof left, "  -%c, --%s", option->letter, option->name)
                                 : snprintf(left, sizeof left, "      --%s", option->name);
     if (option->value != NULL) snprintf(left + n, sizeof left - (size_t)n, " %s", option->value);
+    if (strlen(left) >= HELP_COLUMN) { /* it has a line for itself */
+        fprintf(to, "%s\n", left);
+        left[0] = '\0';
+    }
     fprintf(to, "%-*s", HELP_COLUMN, left);
     n = snprintf(help, sizeof help, "%s", option->help);
     if (option->fallback != NULL) snprintf(help + n, sizeof help - (size_t)n, " (default %s)", option->fallback);

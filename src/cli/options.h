@@ -43,6 +43,11 @@ enum cli_option_id {
     OPT_MAX_MEMORY,
     OPT_CONGESTION,
     OPT_CHECKSUM,
+    OPT_KEY,
+    OPT_PSK_FILE,
+    OPT_AUTHORIZED_PEERS,
+    OPT_PEER_KEY,
+    OPT_KNOWN_SERVERS,
     OPT_WAIT,
     /* call */
     OPT_MESSAGE,

@@ -383,7 +383,7 @@ static void help_names_every_option_of_the_command_and_no_other(void **state)
             const struct cli_option *o = &framed_option_table[i];
             char begin[80], letter[20] = "      ";
             if (o->letter != 0) snprintf(letter, sizeof letter, "  -%c, ", o->letter);
-            snprintf(begin, sizeof begin, "\n%s--%s %s", letter, o->name, o->value != NULL ? o->value : "");
+            snprintf(begin, sizeof begin, "\n%s--%s %s", letter, o->name, o->value != NULL ? o->value : " ");
             bool takes = (o->commands & 1u << c) != 0;
             if ((strstr(text, begin) != NULL) != takes) fail_msg("%s: \"%s\"", framed_command_table[c].name, begin);
         }

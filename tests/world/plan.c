@@ -113,7 +113,7 @@ static bool lends_shared_key(void *ctx, struct framed_bytes id, struct framed_ke
     return id.len == 2 && memcmp(id.at, "me", 2) == 0;
 }
 
-static bool lets_in(void *ctx, const struct framed_peer *peer)
+static bool lets_in(void *ctx, struct framed_peer *peer)
 {
     const struct plan *p = ctx;
     return peer->key == NULL || memcmp(peer->key, p->public_keys[1].bytes, sizeof p->public_keys[1].bytes) == 0;

@@ -1,0 +1,245 @@
+/*
+ * Owns: the keys that a command was given, from its options to the library's config.
+ * Must not know: how a file is read or checked (host.h), nor what its lines look like (keyfile.h).
+ * Invariants: there is a connection only with every key that was named; a secret is wiped on every way out; no message repeats
+ * what may be a key.
+ */
+#include "keyring.h"
+#include "os.h"
+#include <stdio.h>
+#include <string.h>
+
+static const struct framed_allocator *memory(void)
+{
+    return framed_os_allocator();
+}
+
+/* ---- files ---- */
+
+enum cli_exit framed_load_keys(const char *path, enum host_keys kind, struct framed_buf *text)
+{
+    const char *reason = framed_status_text(FRAMED_NOMEM);
+    enum framed_status st = framed_host_load_keys(path, kind, KEYFILE_MOST, text, memory(), &reason);
+    if (st == FRAMED_OK) return CLI_SUCCESS;
+    if (st == FRAMED_OS) reason = framed_host_error();
+    if (st == FRAMED_TOO_LARGE) reason = "too large; a file of keys has at most 1 MiB";
+    framed_host_say("%.200s: %s", path, reason);
+    return CLI_LOCAL;
+}
+
+void framed_forget_keys(struct framed_buf *text)
+{
+    framed_wipe(text->at, text->cap);
+    framed_buf_fini(text, memory());
+}
+
+/* What could not be read is said. */
+static enum cli_exit told(enum framed_status st, const char *error)
+{
+    if (st == FRAMED_OK) return CLI_SUCCESS;
+    framed_host_say("%s", st == FRAMED_UNSUPPORTED ? "not built in: keys need libsodium" : error);
+    return st == FRAMED_UNSUPPORTED ? CLI_NOT_BUILT : CLI_LOCAL;
+}
+
+static enum cli_exit load_list(struct keyfile *list, enum keyfile_kind kind, const char *path)
+{
+    struct framed_buf text = {0};
+    char error[KEYFILE_ERROR_ROOM];
+    enum cli_exit code = framed_load_keys(path, kind == KEYFILE_SHARED ? HOST_KEYS_SECRET : HOST_KEYS_PUBLIC, &text);
+    if (code != CLI_SUCCESS) return code;
+    code = told(framed_keyfile_parse(list, kind, path, framed_bytes_of(text.at, text.len), memory(), error), error);
+    framed_forget_keys(&text);
+    return code;
+}
+
+static enum cli_exit load_secret(struct keyring *ring, const char *path)
+{
+    struct framed_buf text = {0};
+    char error[KEYFILE_ERROR_ROOM];
+    enum cli_exit code = framed_load_keys(path, HOST_KEYS_SECRET, &text);
+    if (code != CLI_SUCCESS) return code;
+    code = told(framed_keyfile_secret(&ring->secret, path, framed_bytes_of(text.at, text.len), error), error);
+    framed_forget_keys(&text);
+    return code;
+}
+
+/* ---- whom a call trusts ---- */
+
+static void pin(struct keyring *ring, const struct framed_key *key)
+{
+    static const struct framed_key none;
+    if (memcmp(key, &none, sizeof none) != 0) ring->pins[ring->pin_count++] = *key;
+}
+
+/* KEY, or the name of a file that has it and nothing else. */
+static enum cli_exit pin_given(struct keyring *ring, const char *given)
+{
+    struct framed_buf file = {0};
+    struct framed_key key;
+    struct framed_bytes text = framed_bytes_str(given);
+    const char *reason, *where = "--peer-key";
+    if (!framed_keyfile_looks_like_key(text)) {
+        enum cli_exit code = framed_load_keys(given, HOST_KEYS_PUBLIC, &file);
+        if (code != CLI_SUCCESS) return code;
+        text = framed_bytes_of(file.at, file.len > 0 && file.at[file.len - 1] == '\n' ? file.len - 1 : file.len);
+        where = given;
+    }
+    char error[KEYFILE_ERROR_ROOM];
+    enum framed_status st = framed_key_parse(&key, FRAMED_KEY_PUBLIC, text, &reason);
+    if (st == FRAMED_OK)
+        pin(ring, &key);
+    else
+        snprintf(error, sizeof error, "%.200s: %s", where, reason);
+    framed_forget_keys(&file);
+    enum cli_exit code = told(st, error);
+    return code == CLI_LOCAL && where != given ? CLI_USAGE : code;
+}
+
+static enum cli_exit pin_known(struct keyring *ring, const char *path, const char *address)
+{
+    struct keyfile servers = {0};
+    enum cli_exit code = load_list(&servers, KEYFILE_SERVERS, path);
+    if (code != CLI_SUCCESS) return code;
+    const struct keyfile_entry *server = framed_keyfile_by_name(&servers, framed_bytes_str(address));
+    if (server == NULL) {
+        framed_host_say(
+            "%.200s: %.120s is not there, so nobody knows its key; `framed pubkey` tells it where the server has it", path,
+            address);
+        code = CLI_LOCAL;
+    } else {
+        pin(ring, &server->key);
+        pin(ring, &server->next);
+    }
+    framed_keyfile_free(&servers);
+    return code;
+}
+
+/* ---- what was asked for ---- */
+
+/* What goes together. */
+static const char *wrong_together(const struct cli_value *value, bool serves)
+{
+    bool pinned = value[OPT_KEY].given;
+    bool trusts = serves ? value[OPT_AUTHORIZED_PEERS].given : value[OPT_PEER_KEY].given || value[OPT_KNOWN_SERVERS].given;
+    if (value[OPT_CHECKSUM].given && (pinned || trusts || value[OPT_PSK_FILE].given))
+        return "--checksum: not with keys, whose encryption finds whatever was changed";
+    if (pinned && !trusts && serves) return "--key: whom it is to let in is missing: --authorized-peers FILE";
+    if (pinned && !trusts) return "--key: the server's key is missing: --peer-key KEY or --known-servers FILE";
+    if (!pinned && trusts && serves) return "--authorized-peers: the server's own key is missing: --key FILE";
+    if (!pinned && trusts) return "--peer-key, --known-servers: the own key is missing: --key FILE";
+    if (value[OPT_PEER_KEY].given && value[OPT_KNOWN_SERVERS].given)
+        return "--peer-key, --known-servers: one of them is enough";
+    return NULL;
+}
+
+static enum framed_protection asked_for(const struct cli_value *value)
+{
+    if (value[OPT_CHECKSUM].given) return FRAMED_CRC32C; /* there is one choice */
+    if (value[OPT_KEY].given) return value[OPT_PSK_FILE].given ? FRAMED_SHARED_AND_PINNED : FRAMED_PINNED_KEYS;
+    return value[OPT_PSK_FILE].given ? FRAMED_SHARED_KEY : FRAMED_UNPROTECTED;
+}
+
+static enum cli_exit load_shared(struct keyring *ring, const char *path, bool serves)
+{
+    enum cli_exit code = load_list(&ring->shared, KEYFILE_SHARED, path);
+    if (code != CLI_SUCCESS || ring->shared.n == 1 || (serves && ring->shared.n > 0)) return code;
+    framed_host_say("%.200s: %zu keys; %s", path, ring->shared.n, serves ? "at least one is wanted" : "a call has just one");
+    return CLI_LOCAL;
+}
+
+enum cli_exit framed_keyring_load(struct keyring *ring, const struct cli_options *options, const char *address)
+{
+    const struct cli_value *value = options->value;
+    const char *wrong = wrong_together(value, address == NULL);
+    enum cli_exit code = CLI_SUCCESS;
+    if (wrong != NULL) {
+        framed_host_say("%s", wrong);
+        return CLI_USAGE;
+    }
+    ring->protection = asked_for(value);
+    if (value[OPT_KEY].given) code = load_secret(ring, value[OPT_KEY].text);
+    if (code == CLI_SUCCESS && value[OPT_AUTHORIZED_PEERS].given)
+        code = load_list(&ring->peers, KEYFILE_PEERS, value[OPT_AUTHORIZED_PEERS].text);
+    if (code == CLI_SUCCESS && value[OPT_PEER_KEY].given) code = pin_given(ring, value[OPT_PEER_KEY].text);
+    if (code == CLI_SUCCESS && value[OPT_KNOWN_SERVERS].given)
+        code = pin_known(ring, value[OPT_KNOWN_SERVERS].text, address);
+    if (code == CLI_SUCCESS && value[OPT_PSK_FILE].given)
+        code = load_shared(ring, value[OPT_PSK_FILE].text, address == NULL);
+    return code;
+}
+
+void framed_keyring_free(struct keyring *ring)
+{
+    framed_keyfile_free(&ring->peers);
+    framed_keyfile_free(&ring->shared);
+    framed_wipe(ring, sizeof *ring);
+}
+
+/* ---- to the library ---- */
+
+static bool shared_key(void *ctx, struct framed_bytes id, struct framed_key *key)
+{
+    const struct keyring *ring = ctx;
+    const struct keyfile_entry *found = framed_keyfile_by_name(&ring->shared, id);
+    if (found != NULL) *key = found->key;
+    return found != NULL;
+}
+
+static void name_peer(struct framed_peer *peer, struct framed_bytes name)
+{
+    size_t n = name.len < FRAMED_PEER_NAME_SIZE ? name.len : FRAMED_PEER_NAME_SIZE - 1;
+    memcpy(peer->name, name.at, n);
+    peer->name[n] = '\0';
+}
+
+static bool authorize(void *ctx, struct framed_peer *peer)
+{
+    const struct keyring *ring = ctx;
+    struct framed_key key;
+    if (peer->key == NULL) { /* its key is its name: it is one of the file's, or it had not come so far */
+        name_peer(peer, peer->key_id);
+        return true;
+    }
+    memcpy(key.bytes, peer->key, sizeof key.bytes);
+    const struct keyfile_entry *found = framed_keyfile_by_key(&ring->peers, &key);
+    if (found == NULL) return false;
+    name_peer(peer, found->name);
+    peer->max_frame = found->max_frame;
+    return found->expires_s == KEYFILE_NEVER || framed_host_time_ns() / 1000000000 < found->expires_s;
+}
+
+void framed_keyring_serves(struct keyring *ring, struct framed_server_config *config)
+{
+    if (ring->protection != FRAMED_UNPROTECTED) config->protections = 1u << ring->protection;
+    if (ring->protection == FRAMED_PINNED_KEYS || ring->protection == FRAMED_SHARED_AND_PINNED)
+        config->secret_key = &ring->secret;
+    if (ring->shared.n > 0) config->shared_key = shared_key;
+    config->authorize = authorize;
+    config->keys_ctx = ring;
+}
+
+void framed_keyring_calls(const struct keyring *ring, struct framed_client_config *config)
+{
+    config->protection = ring->protection;
+    if (ring->pin_count > 0) {
+        config->secret_key = &ring->secret;
+        config->peer_keys = ring->pins;
+        config->peer_key_count = ring->pin_count;
+    }
+    if (ring->shared.n > 0) {
+        config->shared_key = &ring->shared.entries[0].key;
+        config->key_id = ring->shared.entries[0].name;
+    }
+}
+
+const char *framed_keyring_speaks(const struct keyring *ring)
+{
+    switch (ring->protection) {
+    case FRAMED_UNPROTECTED: return "plain, crc32c";
+    case FRAMED_CRC32C: return "crc32c";
+    case FRAMED_SHARED_KEY: return "encrypted, shared keys";
+    case FRAMED_PINNED_KEYS: return "encrypted, pinned keys";
+    case FRAMED_SHARED_AND_PINNED: return "encrypted, shared and pinned keys";
+    default: return "";
+    }
+}

@@ -1,0 +1,44 @@
+/*
+ * keyring.h: the keys that a command was given: read from their files, checked against each other, handed to the library.
+ */
+#ifndef FRAMED_CLI_KEYRING_H
+#define FRAMED_CLI_KEYRING_H
+
+#include "commands.h"
+#include "host.h"
+#include "keyfile.h"
+#include <framed/net.h>
+
+/* All zero is an empty one. */
+struct keyring {
+    enum framed_protection protection; /* what all of them together are for, or --checksum */
+    struct framed_key secret;          /* ours, with pinned keys */
+    struct framed_key pins[2];         /* those that the server may have */
+    size_t pin_count;
+    struct keyfile peers;  /* whom we let in */
+    struct keyfile shared; /* for a call: just one */
+};
+
+/*
+ * Reads what --key, --peer-key, --known-servers, --authorized-peers and --psk name, and says in a line what is wrong. `address`: the
+ * server's, for who calls; NULL for who serves. CLI_USAGE, CLI_LOCAL (a file), CLI_NOT_BUILT.
+ */
+enum cli_exit framed_keyring_load(struct keyring *ring, const struct cli_options *options, const char *address);
+
+/* Makes the config ask for it. Both are borrowed, while the server or client is made; by a server until it is freed. */
+void framed_keyring_serves(struct keyring *ring, struct framed_server_config *config);
+void framed_keyring_calls(const struct keyring *ring, struct framed_client_config *config);
+
+/* "plain, crc32c", "encrypted: pinned keys": what a server with it speaks. Static storage. */
+const char *framed_keyring_speaks(const struct keyring *ring);
+
+/* Wipes and frees everything. */
+void framed_keyring_free(struct keyring *ring);
+
+/* Reads a file of keys whole; *text is to be wiped and freed. CLI_LOCAL, and a line said. */
+enum cli_exit framed_load_keys(const char *path, enum host_keys kind, struct framed_buf *text);
+
+/* Wipes and frees it. */
+void framed_forget_keys(struct framed_buf *text);
+
+#endif
