@@ -1,0 +1,279 @@
+#!/usr/bin/env python3
+"""
+Owns: what --key, --authorized-peers, --peer-key, --known-servers and --psk do on serve, call and ping: who gets in, who does not, and
+what each is told.
+Must not know: how a handshake looks; a relay counts and changes bytes without understanding them.
+Invariants: a request that must not get in is one that the command behind the server never saw (it writes down what it sees).
+"""
+import os
+import socket
+import tempfile
+import threading
+import unittest
+
+from toolkit import FRAMED, ToolTest
+
+with open(FRAMED, "rb") as program:
+    SODIUM = b"sodium_" in program.read()  # its dynamic symbols: not asked of what is tested
+
+
+class KeysTest(ToolTest):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def write(self, name, text):
+        with open(self.path(name), "w", encoding="ascii") as f:
+            f.write(text)
+        return self.path(name)
+
+    def pair(self, name):
+        """Makes NAME.key and NAME.pub; returns the public key."""
+        done = self.run_tool("keygen", "-o", self.path(name + ".key"))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.write(name + ".pub", done.stdout.decode())
+        return done.stdout.decode().strip()
+
+    def shared(self, name, identity):
+        self.assert_code(self.run_tool("keygen", "--psk", "--id", identity, "-o", self.path(name)), 0)
+        return self.path(name)
+
+    def key(self, name):
+        return ("--key", self.path(name + ".key"))
+
+    def serve_pinned(self, *more, peers=None):
+        """A server whose key is server.key, that lets in alice."""
+        self.server_public = self.pair("server")
+        self.alice = self.pair("alice")
+        peers = self.write("peers", (f"{self.alice} alice\n" if peers is None else peers))
+        return self.serve(*self.key("server"), "--authorized-peers", peers, *more)
+
+    def call(self, server, *args, **more):
+        return self.run_tool("call", server.address, "-m", "hello", *args, **more)
+
+
+@unittest.skipUnless(SODIUM, "built without libsodium")
+class Pinned(KeysTest):
+    def test_who_is_known_is_answered(self):
+        server = self.serve_pinned()
+        for peer_key in (self.server_public, self.path("server.pub")):
+            done = self.call(server, *self.key("alice"), "--peer-key", peer_key)
+            self.assert_code(done, 0)
+            self.assertEqual(done.stdout, b"hello")
+        self.assertIn("(encrypted, pinned keys; ", server.stderr)
+
+    def test_large_and_many_messages_arrive_unchanged(self):
+        server = self.serve_pinned()
+        data = os.urandom(3_000_000)
+        done = self.run_tool("call", server.address, "--whole", *self.key("alice"), "--peer-key", self.server_public, stdin=data)
+        self.assertEqual((done.returncode, done.stdout == data), (0, True), done.stderr)
+        lines = b"".join(b"%d\n" % i for i in range(5000))
+        done = self.run_tool("call", server.address, "--pipeline", "100", *self.key("alice"), "--peer-key", self.server_public, stdin=lines)
+        self.assertEqual((done.returncode, done.stdout == lines), (0, True), done.stderr)
+
+    def test_who_is_not_known_is_told_so_and_asks_nothing(self):
+        seen = self.path("seen")
+        server = self.serve_pinned("--exec", f"cat >> {seen}")
+        self.pair("mallory")
+        done = self.call(server, *self.key("mallory"), "--peer-key", self.server_public)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertEqual(done.stdout, b"")
+        server.wait_line(r"closed: the peer's key is not allowed here")
+        self.assertFalse(os.path.exists(seen))
+
+    def test_server_with_another_key_is_not_talked_to(self):
+        server = self.serve_pinned()
+        other = self.pair("other")
+        done = self.call(server, *self.key("alice"), "--peer-key", other)
+        self.assert_code(done, 5, "another key than it must have", "not executed")
+        server.wait_line(r"closed: it ended inside the handshake")
+
+    def test_plain_checked_and_foreign_calls_get_nothing(self):
+        server = self.serve_pinned()
+        shared = self.shared("psk", "me")
+        for args in ((), ("--checksum", "crc32c"), ("--psk", shared), ("--psk", shared, *self.key("alice"), "--peer-key", self.server_public)):
+            done = self.call(server, *args)
+            self.assertIn(done.returncode, (1, 5), done.stderr)
+            self.assertEqual(done.stdout, b"")
+        sock = self.connect(server.address)
+        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        self.assertEqual(sock.recv(100), b"")  # nothing is answered
+
+    def test_server_that_speaks_plain_is_not_talked_to(self):
+        server = self.serve()
+        self.pair("alice")
+        done = self.call(server, *self.key("alice"), "--peer-key", self.pair("server"))
+        self.assert_code(done, 5, "no framed peer here", "not executed")
+
+    def test_expired_is_not_known_and_tomorrow_is_not_expired(self):
+        for date, code in (("1971-01-01", None), ("2999-12-31", 0)):
+            with self.subTest(date):
+                self.alice = self.pair("a" + date)
+                server_public = self.pair("s" + date)
+                peers = self.write("peers" + date, f"{self.alice} alice expires={date}\n")
+                server = self.serve(*self.key("s" + date), "--authorized-peers", peers)
+                done = self.call(server, *self.key("a" + date), "--peer-key", server_public)
+                self.assertEqual(done.returncode == 0, code == 0, done.stderr)
+
+    def test_limit_of_a_peer_is_its_own(self):
+        self.alice = self.pair("alice")
+        self.bob = self.pair("bob")
+        public = self.pair("server")
+        peers = self.write("peers", f"{self.alice} alice max-frame=20000B\n{self.bob} bob\n".replace("20000B", "20000"))
+        server = self.serve(*self.key("server"), "--authorized-peers", peers)
+        for name, size, good in (("alice", 20000, True), ("alice", 20001, False), ("bob", 20001, True)):
+            done = self.run_tool("call", server.address, "--whole", *self.key(name), "--peer-key", public, stdin=b"x" * size)
+            self.assertEqual((done.returncode == 0, len(done.stdout) == size), (good, good), (name, size, done.stderr))
+        server.wait_line(r"a frame of 20001 bytes was claimed, at most 20000 are allowed")
+
+    def test_known_servers_are_found_by_their_address_and_have_two_keys_while_they_change(self):
+        server = self.serve_pinned()
+        other = self.pair("other")
+        for line, code in ((f"{server.address} {self.server_public}", 0), (f"{server.address} {other} {self.server_public}", 0),
+                           (f"{server.address} {other}", 5), (f"localhost:1 {self.server_public}", 6)):
+            known = self.write("known", f"# mine\n{line}\n")
+            done = self.call(server, *self.key("alice"), "--known-servers", known)
+            self.assertEqual(done.returncode, code, done.stderr)
+            if code == 6:
+                self.assertIn("nobody knows its key", done.stderr)
+
+    def test_ping_goes_too(self):
+        server = self.serve_pinned()
+        done = self.run_tool("ping", server.address, "-c", "2", "-i", "1ms", *self.key("alice"), "--peer-key", self.server_public)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(b"2 sent, 2 replied", done.stdout)
+
+
+@unittest.skipUnless(SODIUM, "built without libsodium")
+class Shared(KeysTest):
+    def test_who_has_the_key_is_answered(self):
+        shared = self.shared("psk", "me")
+        server = self.serve("--psk", shared)
+        done = self.call(server, "--psk", shared)
+        self.assert_code(done, 0)
+        self.assertEqual(done.stdout, b"hello")
+        self.assertIn("(encrypted, shared keys; ", server.stderr)
+
+    def test_each_id_has_its_key(self):
+        one, two = self.shared("one", "one"), self.shared("two", "two")
+        with open(one, encoding="ascii") as a, open(two, encoding="ascii") as b:
+            both = self.write("both", a.read() + b.read())
+        os.chmod(both, 0o600)
+        server = self.serve("--psk", both)
+        for name in (one, two):
+            self.assert_code(self.call(server, "--psk", name), 0)
+        self.assert_code(self.call(server, "--psk", both), 6, "2 keys")
+
+    def test_wrong_key_and_unknown_id_are_told_the_same(self):
+        server = self.serve("--psk", self.shared("psk", "me"))
+        said = []
+        for identity in ("me", "nobody"):
+            done = self.call(server, "--psk", self.shared("wrong-" + identity, identity))
+            self.assertEqual(done.returncode, 5)
+            said.append(done.stderr.replace(server.address, "ADDRESS"))
+        self.assertEqual(said[0], said[1])
+        self.assertIn("not executed", said[0])
+        server.wait_line(r"closed: the handshake failed", 2)
+
+    def test_both_kinds_of_keys_are_both_wanted(self):
+        shared = self.shared("psk", "me")
+        server = self.serve_pinned("--psk", shared)
+        pinned = (*self.key("alice"), "--peer-key", self.server_public)
+        self.assert_code(self.call(server, "--psk", shared, *pinned), 0)
+        for args in (("--psk", shared), pinned, ("--psk", self.shared("wrong", "me"), *pinned)):
+            self.assertEqual(self.call(server, *args).returncode, 5)
+
+    def test_nothing_that_is_said_can_be_read_or_changed_on_its_way(self):
+        shared = self.shared("psk", "me")
+        server = self.serve("--psk", shared)
+        word = b"a word that nobody else writes"
+        for spoil in (False, True):
+            passed = []
+
+            def relay(client, spoil=spoil, passed=passed):
+                with socket.create_connection(tuple(server.address.split(":"))) as target:
+                    back = threading.Thread(target=pass_on, args=(target, client, passed, None), daemon=True)
+                    back.start()
+                    pass_on(client, target, passed, 300 if spoil else None)
+                    back.join()
+
+            done = self.run_tool("call", self.peer(relay).address, "--psk", shared, "-m", (word * 10).decode())
+            if spoil:
+                self.assertNotEqual(done.returncode, 0)
+                self.assertEqual(done.stdout, b"")
+            else:
+                self.assert_code(done, 0)
+                self.assertEqual(done.stdout, word * 10)
+            self.assertGreater(len(b"".join(passed)), 300)
+            self.assertNotIn(word[:8], b"".join(passed))
+
+
+def pass_on(source, to, passed, spoil):
+    """To the end of the source; the byte number `spoil` is changed."""
+    at = 0
+    try:
+        while data := source.recv(65536):
+            passed.append(data)
+            if spoil is not None and at <= spoil < at + len(data):
+                data = bytes(data[: spoil - at]) + bytes([data[spoil - at] ^ 1]) + data[spoil - at + 1 :]
+            at += len(data)
+            to.sendall(data)
+        to.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+@unittest.skipUnless(SODIUM, "built without libsodium")
+class Usage(KeysTest):
+    def test_what_does_not_go_together_is_said(self):
+        key, shared = self.pair("a"), self.shared("psk", "me")
+        file = self.path("a.key")
+        for args, word in ((("--key", file), "--peer-key"), (("--peer-key", key), "--key"), (("--known-servers", "x"), "--key"),
+                           (("--psk", shared, "--checksum", "crc32c"), "--checksum"),
+                           (("--key", file, "--peer-key", key, "--known-servers", "x"), "one of them"),
+                           (("--key", file, "--peer-key", "framed-pub-1:short"), "--peer-key")):
+            self.assert_code(self.run_tool("call", "127.0.0.1:1", "-m", "x", *args), 2, word)
+        for args, word in ((("--key", file), "--authorized-peers"), (("--authorized-peers", "x"), "--key")):
+            self.assert_code(self.run_tool("serve", "127.0.0.1:0", *args), 2, word)
+
+    def test_a_secret_in_the_place_of_a_public_key_is_refused_and_not_repeated(self):
+        self.pair("a")
+        with open(self.path("a.key"), encoding="ascii") as f:
+            secret = f.read().strip()
+        done = self.run_tool("call", "127.0.0.1:1", "-m", "x", *self.key("a"), "--peer-key", secret)
+        self.assert_code(done, 2, "secret key")
+        self.assertNotIn(secret[13:21], done.stderr)
+        self.assert_code(self.run_tool("call", "127.0.0.1:1", "-m", "x", *self.key("a"), "--peer-key", self.path("a.key")), 6, "secret key")
+
+    def test_files_that_are_refused(self):
+        public, shared = self.pair("a"), self.shared("psk", "me")
+        peers = self.write("peers", f"{public} a\n")
+        for path, args in ((self.path("a.key"), (*self.key("a"), "--authorized-peers", peers)),
+                           (peers, (*self.key("a"), "--authorized-peers", peers)), (shared, ("--psk", shared))):
+            mode = os.stat(path).st_mode & 0o777
+            os.chmod(path, 0o666)
+            self.assert_code(self.run_tool("serve", "127.0.0.1:0", *args), 6, path)
+            os.chmod(path, mode)
+        for text in (f"{public}\n", f"{public} a b\n", f"{public} a\n{public} b\n", "x\n", f"{public} a\r\n"):
+            self.write("peers", text)
+            self.assert_code(self.run_tool("serve", "127.0.0.1:0", *self.key("a"), "--authorized-peers", peers), 6, f"{peers}:")
+        self.assert_code(self.run_tool("serve", "127.0.0.1:0", *self.key("a"), "--authorized-peers", self.path("none")), 6, "none")
+
+
+@unittest.skipIf(SODIUM, "built with libsodium")
+class Without(KeysTest):
+    def test_keys_are_not_built_in(self):
+        file = self.write("key", "framed-sec-1:XasIfmJKikt54X-Lg4AO5m87sSkmGLb9HC-LJ_-I4Os\n")
+        os.chmod(file, 0o600)
+        peers = self.write("peers", "")
+        self.assert_code(self.run_tool("serve", "127.0.0.1:0", "--key", file, "--authorized-peers", peers), 7, "libsodium")
+        self.assert_code(self.run_tool("serve", "127.0.0.1:0", "--psk", file), 7, "libsodium")
+        self.assert_code(self.run_tool("call", "127.0.0.1:1", "-m", "x", "--psk", file), 7, "libsodium")
+
+
+if __name__ == "__main__":
+    unittest.main()
