@@ -124,6 +124,12 @@ uint32_t framed_channel_trailer(const struct channel *ch)
     return ch->u.open.out.trailer;
 }
 
+bool framed_channel_still_trusts(struct channel *ch)
+{
+    struct tunnel *t = ch->tunnel;
+    return t == NULL || !ch->is_open || !t->proven || framed_tunnel_trusts(t);
+}
+
 static const struct framed_fault *fault_of(const struct channel *ch, enum framed_status why)
 {
     if (ch->agreed || (why != FRAMED_TOO_LARGE && why != FRAMED_MALFORMED)) return NULL;

@@ -83,6 +83,9 @@ static inline bool channel_check(struct channel *ch, struct framed_bytes *payloa
     return right;
 }
 
+/* Asks once more about a peer who has been let in; true of one that nobody was asked about. */
+bool framed_channel_still_trusts(struct channel *ch);
+
 /* Why the opening came to nothing, or what was wrong since, for people. False: it is not the channel that was wrong. */
 bool framed_channel_why(const struct channel *ch, enum framed_status why, char *text, size_t size);
 

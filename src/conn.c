@@ -419,7 +419,7 @@ static size_t last_words(struct conn *c)
 {
     struct tunnel *t = tunnel_of(c->io);
     if (t == NULL || c->out != OUT_FINISHING || c->io->writer.unsent > 0) return 0;
-    return framed_tunnel_close(t, TUNNEL_DONE) == FRAMED_OK && tunnel_waiting(t).len > 0;
+    return framed_tunnel_close(t, t->refused ? TUNNEL_NOT_ALLOWED : TUNNEL_DONE) == FRAMED_OK && tunnel_waiting(t).len > 0;
 }
 
 void framed_conn_flush(struct conn *c)

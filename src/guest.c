@@ -285,6 +285,16 @@ static void guest_gone(struct conn *c)
     framed_worker_guest_free(g);
 }
 
+void framed_guest_recheck(struct guest *g)
+{
+    const struct conn_io *io = g->conn.closing ? NULL : g->conn.io;
+    if (io == NULL || io->channel == NULL || g->conn.in != IN_OPEN || framed_channel_still_trusts(io->channel)) return;
+    framed_conn_deafen(&g->conn, FRAMED_AUTH);
+    drop_later_calls(g);
+    finish_if_done(g);
+    framed_conn_flush(&g->conn);
+}
+
 bool framed_guest_trusts(void *owner, struct framed_peer *peer)
 {
     struct guest *g = guest_of(owner);

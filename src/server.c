@@ -289,6 +289,12 @@ void framed_server_drain(struct framed_server *srv)
     framed_worker_wake(first_of(srv));
 }
 
+void framed_server_recheck(struct framed_server *srv)
+{
+    atomic_fetch_add(&srv->rechecks, 1);
+    for (size_t i = 0; i < srv->config.workers; i++) framed_worker_wake(&srv->workers[i]);
+}
+
 static void close_listeners(struct framed_server *srv)
 {
     for (struct listener *l = srv->listeners; l != NULL; l = l->next) {

@@ -80,6 +80,7 @@ struct worker {
     struct timer drain_timer;
     bool draining;
     bool drain_late;
+    unsigned rechecked; /* of the server's rechecks */
     atomic_size_t load; /* connections given to it that are not gone */
     _Atomic uint64_t replies;
     _Atomic uint64_t failed_calls;
@@ -112,6 +113,7 @@ struct framed_server {
     atomic_bool drain_asked; /* apart from the plain flags: other threads and signal handlers set it */
     atomic_bool draining;    /* no connection is given to a worker any more */
     atomic_bool stopping;    /* a loop has failed, or the server is freed: nobody waits for anything */
+    atomic_uint rechecks;    /* how often framed_server_recheck was called */
     atomic_bool full;        /* accepting pauses: who closes a connection wakes the first worker */
     atomic_size_t refs;      /* the owner's, and one for each kept call */
     _Atomic uint64_t accepted;
@@ -169,6 +171,8 @@ static inline bool guest_echoes(struct guest *g, const struct framed_call *call,
 void framed_guest_fail(struct guest *g, struct framed_call *fresh, unsigned code, const char *text);
 /* A kept call has its answer. */
 void framed_guest_answered(struct framed_call *call);
+/* Its peer may not be allowed any more: then it is closed. */
+void framed_guest_recheck(struct guest *g);
 /* Does what was put off to the end of the turn. */
 void framed_guest_flush_dirty(struct worker *w);
 

@@ -250,7 +250,7 @@ enum framed_status framed_tunnel_accept(struct tunnel **made, const struct tunne
     return st;
 }
 
-static bool is_trusted(struct tunnel *t)
+bool framed_tunnel_trusts(struct tunnel *t)
 {
     struct framed_peer peer = framed_tunnel_peer(t);
     t->refused = !t->keys->trusts(t->owner, &peer);
@@ -265,7 +265,7 @@ static enum framed_status judge(struct tunnel *t)
     if (key != NULL) memcpy(t->key, key, sizeof t->key);
     if (!t->connects) return FRAMED_OK;
     t->most = framed_handshake_hello(t->handshake).max_frame;
-    return is_trusted(t) ? FRAMED_OK : FRAMED_AUTH;
+    return framed_tunnel_trusts(t) ? FRAMED_OK : FRAMED_AUTH;
 }
 
 static enum framed_status refuse(struct tunnel *t)
@@ -286,7 +286,7 @@ static enum framed_status establish(struct tunnel *t)
     }
     if (t->connects || !has_identity(t->mode)) return FRAMED_OK;
     t->proven = true;
-    return is_trusted(t) ? FRAMED_OK : refuse(t);
+    return framed_tunnel_trusts(t) ? FRAMED_OK : refuse(t);
 }
 
 static enum framed_status step(struct tunnel *t, struct framed_bytes *in)
@@ -325,7 +325,7 @@ enum framed_status framed_tunnel_text(struct tunnel *t, struct framed_bytes *tex
         if (st != FRAMED_OK) return st;
         if (!t->proven) {
             t->proven = true;
-            if (!is_trusted(t)) return refuse(t);
+            if (!framed_tunnel_trusts(t)) return refuse(t);
         }
         if (type == RECORD_DATA) return FRAMED_OK;
         if (type == RECORD_CLOSE) return t->reader.at == t->reader.end ? FRAMED_CLOSED : FRAMED_MALFORMED;

@@ -92,6 +92,9 @@ void framed_tunnel_free(struct tunnel *t);
  */
 enum framed_status framed_tunnel_next(struct tunnel *t, struct framed_bytes *in);
 
+/* Whether the peer, who has proven who it is, may go on: asks the owner. If not, the next close says so. */
+bool framed_tunnel_trusts(struct tunnel *t);
+
 /* How many of the bytes to come are the handshake's for certain. */
 size_t framed_tunnel_wants(const struct tunnel *t);
 
@@ -145,6 +148,10 @@ static inline enum framed_status framed_tunnel_next(struct tunnel *t, struct fra
 {
     (void)t, (void)in;
     return FRAMED_UNSUPPORTED;
+}
+static inline bool framed_tunnel_trusts(struct tunnel *t)
+{
+    return t == NULL;
 }
 static inline size_t framed_tunnel_wants(const struct tunnel *t)
 {

@@ -141,6 +141,13 @@ static void begin_drain(struct worker *w)
     (void)each_guest(w, drain_guest, LATE_NOT);
 }
 
+static bool recheck_guest(struct guest *g, enum conn_late why)
+{
+    (void)why;
+    framed_guest_recheck(g);
+    return true;
+}
+
 /* ---- the loop ---- */
 
 void framed_worker_wake(struct worker *w)
@@ -160,6 +167,11 @@ enum framed_status framed_worker_turn(struct worker *w, uint64_t wait_ms)
     if (atomic_load(&srv->draining) && !w->draining) begin_drain(w);
     if (w->draining && w->sockets == 0 && !framed_inbox_waits(&w->loop.inbox)) return FRAMED_CLOSED;
     if (is_first(w) && !w->draining) framed_server_accept_more(srv);
+    unsigned rechecks = atomic_load_explicit(&srv->rechecks, memory_order_relaxed);
+    if (rechecks != w->rechecked) {
+        w->rechecked = rechecks;
+        (void)each_guest(w, recheck_guest, LATE_NOT);
+    }
     enum framed_status st = framed_loop_turn(&w->loop, wait_ms);
     framed_guest_flush_dirty(w);
     return st;

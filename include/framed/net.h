@@ -168,6 +168,12 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_server_run(struct framed_se
  */
 FRAMED_API void framed_server_drain(struct framed_server *server);
 
+/*
+ * Asks framed_authorize_fn again about everybody who has been let in, and closes those who are refused: their requests that are
+ * under way are dropped, and they are told that they may not. Safe as framed_server_drain is. Each worker does it in its next turn.
+ */
+FRAMED_API void framed_server_recheck(struct framed_server *server);
+
 /* Frees the server; not during run. Deferred calls stay valid, and must still be answered (which then does nothing). NULL is fine. */
 FRAMED_API void framed_server_free(struct framed_server *server);
 

@@ -26,6 +26,7 @@ struct serve {
     const struct framed_allocator *alloc;
     struct framed_server *server;
     struct keyring keys;
+    struct os_thread *hangups; /* reads them anew at a SIGHUP; NULL: nobody does */
     bool canned;
     struct framed_bytes reply; /* when canned; else the request is the reply */
     struct exec *exec;         /* with --exec, else NULL */
@@ -259,6 +260,22 @@ static void say_ready(const struct serve *s, uint32_t max_frame)
         framed_host_say("listening on %s (%s; max frame %s)", address, framed_keyring_speaks(&s->keys), size);
 }
 
+static void reread_keys(void *ctx)
+{
+    struct serve *s = ctx;
+    while (framed_host_hangup())
+        if (framed_keyring_reload(&s->keys)) framed_server_recheck(s->server);
+}
+
+/* Only with keys: without, a SIGHUP ends us as it ends any process. */
+static enum framed_status watch_hangups(struct serve *s)
+{
+    if (s->keys.protection < FRAMED_SHARED_KEY) return FRAMED_OK;
+    enum framed_status st = framed_host_catch_hangup();
+    if (st == FRAMED_OK) st = framed_os_thread_start(&s->hangups, reread_keys, s);
+    return st == FRAMED_UNSUPPORTED ? FRAMED_OK : st;
+}
+
 static void drain(void *server)
 {
     framed_server_drain(server);
@@ -289,6 +306,7 @@ static enum cli_exit start_and_run(struct serve *s)
 
     enum framed_status st = framed_server_new(&config, &s->server);
     if (st == FRAMED_OK && s->delay_ns > 0) st = delay_start(s);
+    if (st == FRAMED_OK) st = watch_hangups(s);
     if (st != FRAMED_OK) {
         framed_host_say("cannot start a server: %s", framed_status_text(st));
         return framed_exit_of(st);
@@ -345,6 +363,10 @@ int framed_command_serve(const struct cli_options *options)
     framed_host_off_stop();
     framed_exec_stop(s.exec);
     delay_stop(&s);
+    if (s.hangups != NULL) {
+        framed_host_end_hangup();
+        framed_os_thread_join(s.hangups);
+    }
     framed_server_free(s.server);
     framed_keyring_free(&s.keys);
     return (int)code;

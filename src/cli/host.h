@@ -136,6 +136,13 @@ enum framed_status framed_host_on_stop(void (*stop)(void *ctx), void *ctx);
 /* Before ctx goes: a first signal then ends the process at once, as before. */
 void framed_host_off_stop(void);
 
+/* From now on SIGHUP does not end the process, but one framed_host_hangup. FRAMED_UNSUPPORTED where there is none. FRAMED_OS. */
+enum framed_status framed_host_catch_hangup(void);
+
+/* Waits for the next SIGHUP. False: framed_host_end_hangup was called. */
+bool framed_host_hangup(void);
+void framed_host_end_hangup(void);
+
 /* The signal that came, or 0. */
 int framed_host_stopped(void);
 

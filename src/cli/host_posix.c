@@ -88,6 +88,48 @@ enum framed_status framed_host_on_stop(void (*stop)(void *ctx), void *ctx)
     return FRAMED_OK;
 }
 
+/* ---- SIGHUP ---- */
+
+static int hangup_pipe[2] = {-1, -1};
+
+static void on_hangup(int number)
+{
+    int saved = errno;
+    (void)number;
+    ssize_t n = write(hangup_pipe[1], "h", 1); /* full: there is one to come already */
+    (void)n;
+    errno = saved;
+}
+
+enum framed_status framed_host_catch_hangup(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_hangup;
+    action.sa_flags = SA_RESTART;
+    sigemptyset(&action.sa_mask);
+    if (!open_pipe(hangup_pipe)) return framed_host_failed(errno);
+    fcntl(hangup_pipe[0], F_SETFL, 0); /* the reader waits */
+    if (sigaction(SIGHUP, &action, NULL) != 0) return framed_host_failed(errno);
+    return FRAMED_OK;
+}
+
+bool framed_host_hangup(void)
+{
+    char byte;
+    ssize_t n;
+    do n = read(hangup_pipe[0], &byte, 1);
+    while (n < 0 && errno == EINTR);
+    return n == 1 && byte == 'h';
+}
+
+void framed_host_end_hangup(void)
+{
+    ssize_t n;
+    do n = write(hangup_pipe[1], "e", 1);
+    while (n < 0 && errno == EAGAIN); /* a flood of signals, which are being read */
+}
+
 /* A blocking call was interrupted: by a signal that wants us to end? Then we do not wait for it once more. */
 static void leave_if_stopped(void)
 {

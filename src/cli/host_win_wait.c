@@ -49,6 +49,20 @@ BOOL WINAPI framed_host_control(DWORD event)
     return TRUE;
 }
 
+enum framed_status framed_host_catch_hangup(void)
+{
+    return FRAMED_UNSUPPORTED;
+}
+
+bool framed_host_hangup(void)
+{
+    return false;
+}
+
+void framed_host_end_hangup(void)
+{
+}
+
 enum framed_status framed_host_on_stop(void (*stop)(void *ctx), void *ctx)
 {
     AcquireSRWLockExclusive(&stop_lock);

@@ -139,11 +139,11 @@ static enum framed_protection asked_for(const struct cli_value *value)
     return value[OPT_PSK_FILE].given ? FRAMED_SHARED_KEY : FRAMED_UNPROTECTED;
 }
 
-static enum cli_exit load_shared(struct keyring *ring, const char *path, bool serves)
+static enum cli_exit load_shared(struct keyfile *shared, const char *path, bool serves)
 {
-    enum cli_exit code = load_list(&ring->shared, KEYFILE_SHARED, path);
-    if (code != CLI_SUCCESS || ring->shared.n == 1 || (serves && ring->shared.n > 0)) return code;
-    framed_host_say("%.200s: %zu keys; %s", path, ring->shared.n, serves ? "at least one is wanted" : "a call has just one");
+    enum cli_exit code = load_list(shared, KEYFILE_SHARED, path);
+    if (code != CLI_SUCCESS || shared->n == 1 || (serves && shared->n > 0)) return code;
+    framed_host_say("%.200s: %zu keys; %s", path, shared->n, serves ? "at least one is wanted" : "a call has just one");
     return CLI_LOCAL;
 }
 
@@ -158,20 +158,47 @@ enum cli_exit framed_keyring_load(struct keyring *ring, const struct cli_options
     }
     ring->protection = asked_for(value);
     if (value[OPT_KEY].given) code = load_secret(ring, value[OPT_KEY].text);
-    if (code == CLI_SUCCESS && value[OPT_AUTHORIZED_PEERS].given)
-        code = load_list(&ring->peers, KEYFILE_PEERS, value[OPT_AUTHORIZED_PEERS].text);
+    ring->peers_path = value[OPT_AUTHORIZED_PEERS].given ? value[OPT_AUTHORIZED_PEERS].text : NULL;
+    ring->shared_path = value[OPT_PSK_FILE].given ? value[OPT_PSK_FILE].text : NULL;
+    if (code == CLI_SUCCESS && ring->peers_path != NULL) code = load_list(&ring->peers, KEYFILE_PEERS, ring->peers_path);
     if (code == CLI_SUCCESS && value[OPT_PEER_KEY].given) code = pin_given(ring, value[OPT_PEER_KEY].text);
     if (code == CLI_SUCCESS && value[OPT_KNOWN_SERVERS].given)
         code = pin_known(ring, value[OPT_KNOWN_SERVERS].text, address);
-    if (code == CLI_SUCCESS && value[OPT_PSK_FILE].given)
-        code = load_shared(ring, value[OPT_PSK_FILE].text, address == NULL);
+    if (code == CLI_SUCCESS && ring->shared_path != NULL)
+        code = load_shared(&ring->shared, ring->shared_path, address == NULL);
+    if (code == CLI_SUCCESS && address == NULL) code = framed_exit_of(framed_os_lock_new(&ring->lock, memory()));
     return code;
+}
+
+bool framed_keyring_reload(struct keyring *ring)
+{
+    struct keyfile peers = {0}, shared = {0};
+    enum cli_exit code = CLI_SUCCESS;
+    if (ring->peers_path != NULL) code = load_list(&peers, KEYFILE_PEERS, ring->peers_path);
+    if (code == CLI_SUCCESS && ring->shared_path != NULL) code = load_shared(&shared, ring->shared_path, true);
+    bool good = code == CLI_SUCCESS;
+    if (good) {
+        framed_os_lock(ring->lock);
+        struct keyfile old_peers = ring->peers, old_shared = ring->shared;
+        ring->peers = peers;
+        ring->shared = shared;
+        framed_os_unlock(ring->lock);
+        framed_host_say("keys read anew: %zu", peers.n + shared.n);
+        peers = old_peers;
+        shared = old_shared;
+    } else {
+        framed_host_say("the keys stay what they were");
+    }
+    framed_keyfile_free(&peers);
+    framed_keyfile_free(&shared);
+    return good;
 }
 
 void framed_keyring_free(struct keyring *ring)
 {
     framed_keyfile_free(&ring->peers);
     framed_keyfile_free(&ring->shared);
+    if (ring->lock != NULL) framed_os_lock_free(ring->lock, memory());
     framed_wipe(ring, sizeof *ring);
 }
 
@@ -180,9 +207,12 @@ void framed_keyring_free(struct keyring *ring)
 static bool shared_key(void *ctx, struct framed_bytes id, struct framed_key *key)
 {
     const struct keyring *ring = ctx;
+    framed_os_lock(ring->lock);
     const struct keyfile_entry *found = framed_keyfile_by_name(&ring->shared, id);
-    if (found != NULL) *key = found->key;
-    return found != NULL;
+    bool known = found != NULL;
+    if (known) *key = found->key;
+    framed_os_unlock(ring->lock);
+    return known;
 }
 
 static void name_peer(struct framed_peer *peer, struct framed_bytes name)
@@ -192,20 +222,31 @@ static void name_peer(struct framed_peer *peer, struct framed_bytes name)
     peer->name[n] = '\0';
 }
 
-static bool authorize(void *ctx, struct framed_peer *peer)
+/* A shared key must be in the file still; a public one must be there, and not have expired. */
+static bool is_listed(const struct keyring *ring, struct framed_peer *peer)
 {
-    const struct keyring *ring = ctx;
+    const struct keyfile_entry *shared = framed_keyfile_by_name(&ring->shared, peer->key_id), *found;
     struct framed_key key;
-    if (peer->key == NULL) { /* its key is its name: it is one of the file's, or it had not come so far */
-        name_peer(peer, peer->key_id);
+    if (peer->protection != FRAMED_PINNED_KEYS && shared == NULL) return false;
+    if (peer->protection == FRAMED_SHARED_KEY) {
+        name_peer(peer, shared->name);
         return true;
     }
     memcpy(key.bytes, peer->key, sizeof key.bytes);
-    const struct keyfile_entry *found = framed_keyfile_by_key(&ring->peers, &key);
+    found = framed_keyfile_by_key(&ring->peers, &key);
     if (found == NULL) return false;
     name_peer(peer, found->name);
     peer->max_frame = found->max_frame;
     return found->expires_s == KEYFILE_NEVER || framed_host_time_ns() / 1000000000 < found->expires_s;
+}
+
+static bool authorize(void *ctx, struct framed_peer *peer)
+{
+    const struct keyring *ring = ctx;
+    framed_os_lock(ring->lock);
+    bool listed = is_listed(ring, peer);
+    framed_os_unlock(ring->lock);
+    return listed;
 }
 
 void framed_keyring_serves(struct keyring *ring, struct framed_server_config *config)

@@ -15,8 +15,10 @@ struct keyring {
     struct framed_key secret;          /* ours, with pinned keys */
     struct framed_key pins[2];         /* those that the server may have */
     size_t pin_count;
-    struct keyfile peers;  /* whom we let in */
-    struct keyfile shared; /* for a call: just one */
+    const char *peers_path, *shared_path; /* where those come from; NULL: there are none */
+    struct os_lock *lock;                 /* of who serves: guards what follows, which may be read anew */
+    struct keyfile peers;                 /* whom we let in */
+    struct keyfile shared;                /* for a call: just one */
 };
 
 /*
@@ -28,6 +30,9 @@ enum cli_exit framed_keyring_load(struct keyring *ring, const struct cli_options
 /* Makes the config ask for it. Both are borrowed, while the server or client is made; by a server until it is freed. */
 void framed_keyring_serves(struct keyring *ring, struct framed_server_config *config);
 void framed_keyring_calls(const struct keyring *ring, struct framed_client_config *config);
+
+/* Reads the lists of keys anew, whole or not at all, and says what came of it; from any thread. False: the old ones stay. */
+bool framed_keyring_reload(struct keyring *ring);
 
 /* "plain, crc32c", "encrypted: pinned keys": what a server with it speaks. Static storage. */
 const char *framed_keyring_speaks(const struct keyring *ring);

@@ -6,6 +6,7 @@ Must not know: how a handshake looks; a relay counts and changes bytes without u
 Invariants: a request that must not get in is one that the command behind the server never saw (it writes down what it sees).
 """
 import os
+import signal
 import socket
 import tempfile
 import threading
@@ -140,6 +141,44 @@ class Pinned(KeysTest):
             self.assertEqual(done.returncode, code, done.stderr)
             if code == 6:
                 self.assertIn("nobody knows its key", done.stderr)
+
+    def replies(self, address, name):
+        """A ping that has had a reply, and goes on."""
+        ping = self.start("ping", address, "-i", "10ms", *self.key(name), "--peer-key", self.server_public)
+        self.assertIn(b"reply from", ping.read_line())
+        return ping
+
+    def test_keys_are_read_anew_at_a_hangup_and_who_is_gone_is_closed(self):
+        bob = self.pair("bob")
+        server = self.serve_pinned()
+        self.write("peers", f"{self.alice} alice\n{bob} bob\n")
+        server.signal(signal.SIGHUP)
+        server.wait_line("^framed: keys read anew: 2$")
+        alice, bob_pings = self.replies(server.address, "alice"), self.replies(server.address, "bob")
+        self.write("peers", f"{self.alice} alice\n")
+        server.signal(signal.SIGHUP)
+        server.wait_line("closed: the peer's key is not allowed here")
+        self.assertNotEqual(bob_pings.finish()[0], 0)
+        self.assertIn(b"reply from", alice.read_line())
+        self.assertNotEqual(self.call(server, *self.key("bob"), "--peer-key", self.server_public).returncode, 0)
+        alice.signal(signal.SIGINT)
+        self.assertEqual(alice.finish()[0], 0)
+
+    def test_keys_that_cannot_be_read_anew_stay_what_they_were(self):
+        server = self.serve_pinned()
+        alice = self.replies(server.address, "alice")
+        self.write("peers", "nonsense\n")
+        server.signal(signal.SIGHUP)
+        server.wait_line("the keys stay what they were")
+        self.assertIn(b"reply from", alice.read_line())
+        self.assert_code(self.call(server, *self.key("alice"), "--peer-key", self.server_public), 0)
+        server.signal(signal.SIGTERM)
+        self.assertEqual(server.wait(), 0)
+
+    def test_hangup_ends_a_server_without_keys(self):
+        server = self.serve()
+        server.signal(signal.SIGHUP)
+        self.assertEqual(server.wait(), -signal.SIGHUP)
 
     def test_ping_goes_too(self):
         server = self.serve_pinned()
