@@ -11,6 +11,7 @@
  *   OPEN, FAILED   nothing
  */
 #include "be.h"
+#include "channel_sum.h"
 #include <framed/secure.h>
 #include <string.h>
 
@@ -47,7 +48,7 @@ bool framed_mode_exists(uint8_t mode)
 
 static size_t trailer_of(uint8_t mode)
 {
-    return protection_of(mode) == FRAMED_CRC32C ? FRAMED_SUM_SIZE : 0;
+    return framed_sum_size((enum framed_protection)protection_of(mode));
 }
 
 /* With encryption the acceptor's HELLO is inside the second message of the handshake (§7.5). */
@@ -463,7 +464,7 @@ enum framed_status framed_opening_encode(uint8_t to[FRAMED_OPENING_MOST], size_t
         *fault = (struct framed_fault){.what = FRAMED_FAULT_MODE, .at = 3, .found = mode};
         return FRAMED_USAGE;
     }
-    if (protection_of(mode) == FRAMED_BLAKE2B) return FRAMED_UNSUPPORTED;
+    if (protection_of(mode) == FRAMED_BLAKE2B && !framed_has_blake2b()) return FRAMED_UNSUPPORTED;
     enum framed_status st = framed_hello_encode(to + HEAD, &len, from, mode, hello, fault);
     if (st != FRAMED_OK) return st;
     put_preface(to, from, mode);
@@ -472,17 +473,18 @@ enum framed_status framed_opening_encode(uint8_t to[FRAMED_OPENING_MOST], size_t
     be32_put(to + FRAMED_PREFACE_SIZE, (uint32_t)(len + trailer));
     *n = HEAD + len + trailer;
     if (trailer == 0) return FRAMED_OK;
-    return framed_sum_add(to + HEAD, len, &(struct framed_sum_place){.from = from, .counter = 0, .preface = to});
+    const struct framed_sum_place place = {.from = from, .with = (enum framed_protection)protection_of(mode), .preface = to};
+    return framed_sum_add(to + HEAD, len, &place);
 }
 
-static bool needs_blake2b(const struct framed_accept *accepts)
+static bool lacks_blake2b(const struct framed_accept *accepts)
 {
-    return ((accepts->with[0] | accepts->with[1]) >> FRAMED_BLAKE2B & 1) != 0;
+    return ((accepts->with[0] | accepts->with[1]) >> FRAMED_BLAKE2B & 1) != 0 && !framed_has_blake2b();
 }
 
 enum framed_status framed_opening_accept(struct framed_opening *o, const struct framed_accept *accepts)
 {
-    if (needs_blake2b(accepts)) return FRAMED_UNSUPPORTED;
+    if (lacks_blake2b(accepts)) return FRAMED_UNSUPPORTED;
     *o = (struct framed_opening){.accepts = *accepts, .from = FRAMED_CONNECTOR};
     return FRAMED_OK;
 }
@@ -492,7 +494,7 @@ enum framed_status framed_opening_connect(struct framed_opening *o, uint8_t mode
     struct framed_accept answer = {0};
     enum framed_status st = framed_accept_add(&answer, mode);
     if (st != FRAMED_OK) return st;
-    if (needs_blake2b(&answer)) return FRAMED_UNSUPPORTED;
+    if (lacks_blake2b(&answer)) return FRAMED_UNSUPPORTED;
     *o = (struct framed_opening){.accepts = answer, .from = FRAMED_ACCEPTOR, .mode = mode};
     return FRAMED_OK;
 }
@@ -575,7 +577,8 @@ static enum framed_status judge_hello(struct framed_opening *o)
     struct framed_fault fault;
     uint8_t preface[FRAMED_PREFACE_SIZE];
     put_preface(preface, o->from, o->mode);
-    struct framed_sum_place place = {.from = o->from, .counter = 0, .preface = preface};
+    struct framed_sum_place place = {
+        .from = o->from, .with = (enum framed_protection)protection_of(o->mode), .preface = preface};
     if (trailer_of(o->mode) > 0 && framed_sum_check(&whole, &place) != FRAMED_OK)
         return fail(o, FRAMED_MALFORMED,
                     (struct framed_fault){.what = FRAMED_FAULT_SUM,

@@ -99,21 +99,20 @@ static bool allowed_sealed(const struct framed_writer *w, size_t len, uint32_t m
     return w->sealing != NULL && len <= max && len <= w->sealing->most;
 }
 
-/* The next trailer. */
-static uint32_t next_sum(struct framed_writer *w, struct framed_bytes payload)
+/* Writes the next trailer. */
+static void put_sum(struct framed_writer *w, struct framed_bytes payload, uint8_t *to)
 {
     struct framed_sum_place *next = &w->sealing->next;
-    uint32_t sum = framed_sum_of(payload, next);
+    framed_sum_put(payload, next, to);
     next->counter++;
     next->preface = NULL;
-    return sum;
 }
 
 /* A payload's length word before it, and its trailer behind. */
 static void seal(struct framed_writer *w, uint8_t *payload, size_t len)
 {
-    be32_put(payload - FRAMED_LENGTH_SIZE, (uint32_t)(len + FRAMED_SUM_SIZE));
-    be32_put(payload + len, next_sum(w, framed_bytes_of(payload, len)));
+    be32_put(payload - FRAMED_LENGTH_SIZE, (uint32_t)len + w->sealing->trailer);
+    put_sum(w, framed_bytes_of(payload, len), payload + len);
 }
 
 static inline enum framed_status copy(struct framed_writer *w, struct framed_bytes payload, size_t trailer)
@@ -170,7 +169,7 @@ static bool too_small_to_lend(const struct framed_writer *w, size_t len)
 static enum framed_status sealed_in_place(struct framed_writer *w, uint8_t *payload, size_t len)
 {
     uint8_t *at = payload - FRAMED_LENGTH_SIZE;
-    size_t n = FRAMED_LENGTH_SIZE + len + FRAMED_SUM_SIZE;
+    size_t n = FRAMED_LENGTH_SIZE + len + w->sealing->trailer;
     struct framed_piece *tail = w->tail;
     if (tail != NULL && tail->kind == LENT_SEALED && tail->end == at) {
         tail->end += n;
@@ -239,7 +238,7 @@ enum framed_status framed_writer_take(struct framed_writer *w, struct framed_buf
     body->cap = buf->cap;
     push(w, body);
     if (sum != NULL) {
-        be32_put(sum->at, next_sum(w, payload));
+        put_sum(w, payload, sum->at);
         push(w, sum);
     }
     *buf = (struct framed_buf){0};

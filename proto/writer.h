@@ -26,7 +26,7 @@ struct framed_piece {
 /* How frames leave on an extended connection. */
 struct framed_sealing {
     uint32_t most;                /* bytes of payload that the peer accepts, the trailer not counted */
-    uint32_t trailer;             /* FRAMED_SUM_SIZE, or 0: none */
+    uint32_t trailer;             /* bytes of it; 0: none */
     struct framed_sum_place next; /* of the next trailer */
 };
 

@@ -83,16 +83,18 @@ static void open_up(struct channel *ch)
 {
     const struct framed_opening *o = &ch->u.opening;
     uint32_t most = ch->tunnel != NULL ? ch->tunnel->most : framed_opening_hello(o).max_frame;
-    uint32_t trailer = o->mode >> 4 == FRAMED_CRC32C ? FRAMED_SUM_SIZE : 0;
+    enum framed_protection with = (enum framed_protection)(o->mode >> 4);
+    uint32_t trailer = framed_sum_size(with);
     bool connects = ch->terms->connects;
     ch->mode = o->mode;
     ch->is_open = true;
     /* HELLO was frame 0, both ways. */
-    ch->u.open.in = (struct framed_sum_place){.from = connects ? FRAMED_ACCEPTOR : FRAMED_CONNECTOR, .counter = 1};
+    ch->u.open.in =
+        (struct framed_sum_place){.from = connects ? FRAMED_ACCEPTOR : FRAMED_CONNECTOR, .with = with, .counter = 1};
     ch->u.open.out = (struct framed_sealing){
         .most = most < FRAMED_FRAME_MOST - trailer ? most : FRAMED_FRAME_MOST - trailer,
         .trailer = trailer,
-        .next = {.from = connects ? FRAMED_CONNECTOR : FRAMED_ACCEPTOR, .counter = 1},
+        .next = {.from = connects ? FRAMED_CONNECTOR : FRAMED_ACCEPTOR, .with = with, .counter = 1},
     };
 }
 

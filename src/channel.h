@@ -37,11 +37,15 @@ struct channel {
     uint8_t mode;
     bool agreed; /* the opening has come */
     bool is_open;
-    uint8_t room[FRAMED_HELLO_MOST + FRAMED_SUM_SIZE]; /* who connects receives the opening here: not a byte more of it */
+    uint8_t room[FRAMED_HELLO_MOST + FRAMED_SUM_MOST]; /* who connects receives the opening here: not a byte more of it */
 };
 
 /* Protections that are built, bits 1u << enum framed_protection. */
-enum { CHANNEL_BUILT = 1u << FRAMED_UNPROTECTED | 1u << FRAMED_CRC32C | (unsigned)TUNNEL_BUILT };
+#ifdef FRAMED_SODIUM
+enum { CHANNEL_BUILT = 1u << FRAMED_UNPROTECTED | 1u << FRAMED_CRC32C | 1u << FRAMED_BLAKE2B | (unsigned)TUNNEL_BUILT };
+#else
+enum { CHANNEL_BUILT = 1u << FRAMED_UNPROTECTED | 1u << FRAMED_CRC32C };
+#endif
 /* Of these, those that need keys. */
 enum { CHANNEL_KEYED = 1u << FRAMED_SHARED_KEY | 1u << FRAMED_PINNED_KEYS | 1u << FRAMED_SHARED_AND_PINNED };
 

@@ -21,7 +21,7 @@ bad() {
 }
 
 only='proto/noise.c proto/channel_noise.c' # without libsodium there is nothing of them
-encrypts="$only proto/keys.c"
+encrypts="$only proto/keys.c proto/channel_sum.c"
 with=
 [ "${SODIUM:-1}" = 0 ] || with=-DFRAMED_SODIUM
 for f in proto/*.c; do

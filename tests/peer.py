@@ -266,10 +266,10 @@ def close_in_order(sock):
 
 
 def open_link(sock, side, checksum, dribble):
-    """What guards the frames of a connection from now on."""
+    """What guards the frames of a connection from now on: "crc32c", "blake2b", or None."""
     if not checksum:
         return peer_sums.Plain()
-    link = peer_sums.Checked(side)
+    link = peer_sums.Checked(side, checksum)
     if side == "connector":
         send_bytes(sock, link.opening(), dribble)
         link.read_opening(lambda n: receive_exactly(sock, n))
@@ -283,7 +283,7 @@ def echo(sock, args, dribble):
     """Answers each request with itself, in order, until the peer's end or an error."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.settimeout(PATIENCE_S)
-    decoder = Decoder(min(args.max_frame + 4, MOST) if args.checksum else args.max_frame)
+    decoder = Decoder(min(args.max_frame + peer_sums.TRAILERS.get(args.checksum, 0), MOST))
     try:
         link = open_link(sock, "acceptor", args.checksum, dribble)
         while decoder.rejected is None:
@@ -474,7 +474,7 @@ def main():
     serve = commands.add_parser("serve")
     serve.add_argument("address", metavar="HOST:PORT")
     serve.add_argument("--dribble", action="store_true", help="send in pieces of 1 to 13 bytes")
-    serve.add_argument("--checksum", action="store_true", help="CRC32C behind every frame; nothing else is accepted")
+    serve.add_argument("--checksum", choices=list(peer_sums.MODES), help="a checksum behind every frame; nothing else is accepted")
     serve.add_argument("--max-frame", type=int, default=DEFAULT_MAX_FRAME, metavar="BYTES")
     serve.set_defaults(run=run_serve)
 
@@ -483,7 +483,7 @@ def main():
     call.add_argument("--count", type=int, default=100, metavar="N")
     call.add_argument("--seed", type=int, default=1, metavar="S")
     call.add_argument("--largest", type=int, default=99999, metavar="BYTES", help="no frame is longer")
-    call.add_argument("--checksum", action="store_true", help="CRC32C behind every frame")
+    call.add_argument("--checksum", choices=list(peer_sums.MODES), help="a checksum behind every frame")
     call.add_argument("--dribble", action="store_true", help="send in pieces of 1 to 13 bytes")
     call.set_defaults(run=run_call)
 

@@ -1,7 +1,10 @@
 """Openings and checksums for peer.py (proto/PROTOCOL.md §7, §8), written from that page. Standard library only."""
 
-MODE = 0x10  # protection 1, application 0
-PREFACES = {"connector": bytes((0xF7, 0x46, 1, MODE)), "acceptor": bytes((0xF7, 0x66, 1, MODE))}
+import hashlib
+
+MODES = {"crc32c": 0x10, "blake2b": 0x20}  # protections 1 and 2, application 0
+LETTERS = {"connector": 0x46, "acceptor": 0x66}
+TRAILERS = {"crc32c": 4, "blake2b": 16}  # bytes
 HELLO_MOST = 96
 SIZES = {1: 4, 2: 2, 3: 4, 5: 4}  # of the numbers in a HELLO (§7.4)
 
@@ -33,13 +36,18 @@ def crc32c(data):
 class Direction:
     """The frames that one side sends: each has its place (§8.1)."""
 
-    def __init__(self, side):
+    def __init__(self, side, kind):
         self.side = side
+        self.kind = kind
+        self.size = TRAILERS[kind]
+        self.preface = bytes((0xF7, LETTERS[side], 1, MODES[kind]))
         self.counter = 0
 
     def _sum(self, payload):
-        before = PREFACES[self.side] if self.counter == 0 else b""
-        place = bytes((self.side == "acceptor",)) + self.counter.to_bytes(8, "big") + (len(payload) + 4).to_bytes(4, "big")
+        before = self.preface if self.counter == 0 else b""
+        place = bytes((self.side == "acceptor",)) + self.counter.to_bytes(8, "big") + (len(payload) + self.size).to_bytes(4, "big")
+        if self.kind == "blake2b":
+            return hashlib.blake2b(before + place + payload, digest_size=16).digest()
         return crc32c(before + place + payload).to_bytes(4, "big")
 
     def seal(self, payload):
@@ -49,31 +57,32 @@ class Direction:
         return sealed
 
     def unseal(self, sealed):
-        if len(sealed) < 4 or sealed[-4:] != self._sum(sealed[:-4]):
+        payload, trailer = sealed[: -self.size], sealed[-self.size :]
+        if len(sealed) < self.size or trailer != self._sum(payload):
             raise SumError(f"frame {self.counter} has a wrong checksum")
         self.counter += 1
-        return sealed[:-4]
+        return payload
 
 
 class Checked:
     """A connection with checksums, once it is open."""
 
-    def __init__(self, side):
+    def __init__(self, side, kind="crc32c"):
         other = "acceptor" if side == "connector" else "connector"
-        self.ours, self.theirs = Direction(side), Direction(other)
+        self.ours, self.theirs = Direction(side, kind), Direction(other, kind)
 
     def opening(self, parameters=b""):
         """What we say first: the preface, and a HELLO (§7.3)."""
         sealed = self.ours.seal(parameters)
-        return PREFACES[self.ours.side] + len(sealed).to_bytes(4, "big") + sealed
+        return self.ours.preface + len(sealed).to_bytes(4, "big") + sealed
 
     def read_opening(self, receive):
         """The other's, from receive(n), which gives exactly n bytes. Returns its max_frame."""
         preface = receive(4)
-        if preface != PREFACES[self.theirs.side]:
-            raise SumError(f"no preface of mode {MODE:02x}: {preface.hex()}")
-        length = int.from_bytes(receive(4), "big")
-        if not 4 <= length <= HELLO_MOST + 4:
+        if preface != self.theirs.preface:
+            raise SumError(f"no preface of mode {self.theirs.preface[3]:02x}: {preface.hex()}")
+        length, size = int.from_bytes(receive(4), "big"), self.theirs.size
+        if not size <= length <= HELLO_MOST + size:
             raise SumError(f"a HELLO of {length} bytes")
         return self._max_frame(self.theirs.unseal(receive(length)))
 

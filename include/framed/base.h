@@ -105,7 +105,7 @@ FRAMED_API const char *framed_outcome_name(enum framed_outcome outcome);
 enum framed_protection {
     FRAMED_UNPROTECTED = 0,
     FRAMED_CRC32C = 1,     /* a checksum behind each frame: finds accidents, stops nobody */
-    FRAMED_BLAKE2B = 2,    /* likewise; not built yet */
+    FRAMED_BLAKE2B = 2,    /* likewise, and a longer one; with libsodium */
     FRAMED_SHARED_KEY = 8, /* encrypted: both ends have the same key (Noise NNpsk0). This and what follows: with libsodium */
     FRAMED_PINNED_KEYS = 9,       /* encrypted: each end knows the other's public key (Noise XX) */
     FRAMED_SHARED_AND_PINNED = 10 /* encrypted: both (Noise XXpsk0) */

@@ -27,28 +27,53 @@ extern "C" {
 FRAMED_API uint32_t framed_crc32c(uint32_t crc, const void *at, size_t n);
 
 /*
- * The CRC32C trailer of a frame. Nothing is kept: the caller counts the frames of each direction, from 0, which is the HELLO.
+ * The trailer of a frame: a CRC32C, or with libsodium a BLAKE2b of 128 bits without a key (RFC 7693). Nothing is kept: the caller
+ * counts the frames of each direction, from 0, which is the HELLO.
  */
-#define FRAMED_SUM_SIZE 4u /* bytes of the trailer; the length word counts them */
+#define FRAMED_SUM_SIZE 4u  /* bytes of a CRC32C trailer; the length word counts them */
+#define FRAMED_SUM_MOST 16u /* of the longest */
+
+/* Bytes of the trailers of this protection: 4 (FRAMED_CRC32C), 16 (FRAMED_BLAKE2B), or none. */
+static inline uint32_t framed_sum_size(enum framed_protection protection)
+{
+    return protection == FRAMED_CRC32C ? FRAMED_SUM_SIZE : protection == FRAMED_BLAKE2B ? FRAMED_SUM_MOST : 0;
+}
 
 /* Whose bytes they are; the number is the direction byte of the sum. */
 enum framed_side { FRAMED_CONNECTOR = 0, FRAMED_ACCEPTOR = 1 };
 
 /* Which frame it is. */
 struct framed_sum_place {
-    enum framed_side from;  /* who sends it */
-    uint64_t counter;       /* frames before it in its direction */
-    const uint8_t *preface; /* of frame 0: the four bytes that went before it in its direction; else NULL */
+    enum framed_side from;       /* who sends it */
+    enum framed_protection with; /* FRAMED_BLAKE2B, or else FRAMED_CRC32C */
+    uint64_t counter;            /* frames before it in its direction */
+    const uint8_t *preface;      /* of frame 0: the four bytes that went before it in its direction; else NULL */
 };
 
-/* Where a trailer begins, for a payload of n bytes that comes in pieces: continued with framed_crc32c over them it is framed_sum_of. */
+/* Where a CRC32C trailer begins, for a payload of n bytes that comes in pieces: continued with framed_crc32c over them it is framed_sum_of. */
 FRAMED_API uint32_t framed_sum_start(size_t n, const struct framed_sum_place *place);
 
-/* The trailer of a payload of at most FRAMED_FRAME_MOST - FRAMED_SUM_SIZE bytes in this place, as a number. */
+/* The CRC32C trailer of a payload of at most FRAMED_FRAME_MOST - FRAMED_SUM_SIZE bytes in this place, as a number. */
 FRAMED_API uint32_t framed_sum_of(struct framed_bytes payload, const struct framed_sum_place *place);
 
+/* A trailer whose payload comes in pieces. Private. */
+struct framed_sum {
+    enum framed_protection with;
+    uint32_t crc;
+    uint64_t blake2b[56];
+};
+
+/* Begins the trailer of a payload of n bytes; more() adds them, piece by piece; end() writes framed_sum_size(place->with) bytes.
+ * Without libsodium there is no FRAMED_BLAKE2B: a program that asks for it ends here. */
+FRAMED_API void framed_sum_begin(struct framed_sum *sum, size_t n, const struct framed_sum_place *place);
+FRAMED_API void framed_sum_more(struct framed_sum *sum, const void *at, size_t n);
+FRAMED_API void framed_sum_end(struct framed_sum *sum, uint8_t trailer[FRAMED_SUM_MOST]);
+
+/* The trailer of a payload of at most FRAMED_FRAME_MOST bytes less its own, all at once. */
+FRAMED_API void framed_sum_put(struct framed_bytes payload, const struct framed_sum_place *place, uint8_t *trailer);
+
 /*
- * Writes the trailer behind the n bytes at `payload`, which has room for it. The frame's length is then n + FRAMED_SUM_SIZE.
+ * Writes the trailer behind the n bytes at `payload`, which has room for it. The frame's length is then n + framed_sum_size.
  * FRAMED_TOO_LARGE (nothing written): that is more than a length word can say.
  */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_sum_add(uint8_t *payload, size_t n,
@@ -66,7 +91,7 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_sum_check(struct framed_byt
 #define FRAMED_PREFACE_SIZE    4u
 #define FRAMED_HELLO_MOST      96u /* bytes of parameters; a trailer is not among them (§7.3) */
 #define FRAMED_KEY_ID_MOST     64u
-#define FRAMED_OPENING_MOST    (FRAMED_PREFACE_SIZE + FRAMED_LENGTH_SIZE + FRAMED_HELLO_MOST + FRAMED_SUM_SIZE)
+#define FRAMED_OPENING_MOST    (FRAMED_PREFACE_SIZE + FRAMED_LENGTH_SIZE + FRAMED_HELLO_MOST + FRAMED_SUM_MOST)
 #define FRAMED_PARAMETER_LEAST (16u << 10) /* least of every size in a HELLO */
 
 /* ---- modes ---- */
@@ -179,7 +204,7 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_hello_decode(struct framed_
 
 /*
  * Writes the preface and, but for an acceptor whose HELLO travels in the handshake, the HELLO frame with its trailer: *n bytes.
- * FRAMED_USAGE as framed_hello_encode, or there is no such mode (FRAMED_FAULT_MODE). FRAMED_UNSUPPORTED: BLAKE2b, which is not built.
+ * FRAMED_USAGE as framed_hello_encode, or there is no such mode (FRAMED_FAULT_MODE). FRAMED_UNSUPPORTED: BLAKE2b, without libsodium.
  */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_opening_encode(uint8_t to[FRAMED_OPENING_MOST], size_t *n,
                                                                     enum framed_side from, uint8_t mode,
@@ -189,7 +214,7 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_opening_encode(uint8_t to[F
 /* At most 128 bytes. Initialise with framed_opening_accept or framed_opening_connect; private but for `mode` and `plain`. */
 struct framed_opening {
     union {
-        uint8_t bytes[FRAMED_HELLO_MOST + FRAMED_SUM_SIZE]; /* of the preface, the length word or the HELLO */
+        uint8_t bytes[FRAMED_HELLO_MOST + FRAMED_SUM_MOST]; /* of the preface, the length word or the HELLO */
         struct framed_fault fault;                          /* once it has failed */
     } u;
     struct framed_accept accepts; /* what the acceptor accepts; the one mode of the connector */
@@ -202,7 +227,7 @@ struct framed_opening {
     bool plain;   /* once it is open: it is a plain connection after all, and no byte was consumed */
 };
 
-/* For the acceptor: reads what a connector sends. FRAMED_UNSUPPORTED: the set has BLAKE2b in it, which is not built. */
+/* For the acceptor: reads what a connector sends. FRAMED_UNSUPPORTED: the set has BLAKE2b in it, and there is no libsodium. */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_opening_accept(struct framed_opening *o,
                                                                     const struct framed_accept *accepts);
 

@@ -182,7 +182,7 @@ static void set_plan(struct bench_told *b)
 /* What a frame with a checksum has room for. */
 static enum cli_exit check_sizes(const struct bench_told *b)
 {
-    const uint32_t most = FRAMED_FRAME_MOST - FRAMED_SUM_SIZE;
+    const uint32_t most = FRAMED_FRAME_MOST - framed_sum_size(b->plan.protection);
     if (b->plan.protection == FRAMED_UNPROTECTED || b->plan.size_most <= most) return CLI_SUCCESS;
     framed_host_say("--size: %" PRIu32 " bytes; at most %" PRIu32 " are allowed with --checksum", b->plan.size_most, most);
     return CLI_USAGE;
@@ -200,6 +200,7 @@ enum cli_exit framed_bench_read_options(struct bench_told *b, const struct cli_o
         if (id == OPT_OPERAND) b->address = text;
     set_plan(b);
     enum cli_exit code = framed_option_congestion(options, &b->plan.congestion);
+    if (code == CLI_SUCCESS) code = framed_option_is_built(b->plan.protection);
     if (code == CLI_SUCCESS) code = check_options(b);
     if (code == CLI_SUCCESS) code = read_limits(b);
     if (code == CLI_SUCCESS) code = set_sizes(b);

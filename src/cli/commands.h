@@ -41,6 +41,9 @@ void framed_say_wrong_address(const char *address, const char *state);
 /* What --checksum asks for: FRAMED_UNPROTECTED without it. */
 enum framed_protection framed_option_protection(const struct cli_options *options);
 
+/* CLI_NOT_BUILT, and a line said, if this build does not have what --checksum asks for. */
+enum cli_exit framed_option_is_built(enum framed_protection protection);
+
 /* What --congestion names, NULL if nothing; CLI_NOT_BUILT, and a line said, if that is not to be had here. */
 enum cli_exit framed_option_congestion(const struct cli_options *options, const char **name);
 

@@ -132,11 +132,11 @@ static const char *wrong_together(const struct cli_value *value, bool serves)
     return NULL;
 }
 
-static enum framed_protection asked_for(const struct cli_value *value)
+static enum framed_protection asked_for(const struct cli_options *options)
 {
-    if (value[OPT_CHECKSUM].given) return FRAMED_CRC32C; /* there is one choice */
+    const struct cli_value *value = options->value;
     if (value[OPT_KEY].given) return value[OPT_PSK_FILE].given ? FRAMED_SHARED_AND_PINNED : FRAMED_PINNED_KEYS;
-    return value[OPT_PSK_FILE].given ? FRAMED_SHARED_KEY : FRAMED_UNPROTECTED;
+    return value[OPT_PSK_FILE].given ? FRAMED_SHARED_KEY : framed_option_protection(options);
 }
 
 static enum cli_exit load_shared(struct keyfile *shared, const char *path, bool serves)
@@ -156,8 +156,9 @@ enum cli_exit framed_keyring_load(struct keyring *ring, const struct cli_options
         framed_host_say("%s", wrong);
         return CLI_USAGE;
     }
-    ring->protection = asked_for(value);
-    if (value[OPT_KEY].given) code = load_secret(ring, value[OPT_KEY].text);
+    ring->protection = asked_for(options);
+    if (value[OPT_CHECKSUM].given) code = framed_option_is_built(ring->protection);
+    if (code == CLI_SUCCESS && value[OPT_KEY].given) code = load_secret(ring, value[OPT_KEY].text);
     ring->peers_path = value[OPT_AUTHORIZED_PEERS].given ? value[OPT_AUTHORIZED_PEERS].text : NULL;
     ring->shared_path = value[OPT_PSK_FILE].given ? value[OPT_PSK_FILE].text : NULL;
     if (code == CLI_SUCCESS && ring->peers_path != NULL) code = load_list(&ring->peers, KEYFILE_PEERS, ring->peers_path);
@@ -276,8 +277,9 @@ void framed_keyring_calls(const struct keyring *ring, struct framed_client_confi
 const char *framed_keyring_speaks(const struct keyring *ring)
 {
     switch (ring->protection) {
-    case FRAMED_UNPROTECTED: return "plain, crc32c";
+    case FRAMED_UNPROTECTED: return "plain or with checksums";
     case FRAMED_CRC32C: return "crc32c";
+    case FRAMED_BLAKE2B: return "blake2b";
     case FRAMED_SHARED_KEY: return "encrypted, shared keys";
     case FRAMED_PINNED_KEYS: return "encrypted, pinned keys";
     case FRAMED_SHARED_AND_PINNED: return "encrypted, shared and pinned keys";

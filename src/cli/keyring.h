@@ -34,7 +34,7 @@ void framed_keyring_calls(const struct keyring *ring, struct framed_client_confi
 /* Reads the lists of keys anew, whole or not at all, and says what came of it; from any thread. False: the old ones stay. */
 bool framed_keyring_reload(struct keyring *ring);
 
-/* "plain, crc32c", "encrypted: pinned keys": what a server with it speaks. Static storage. */
+/* "plain or with checksums", "encrypted: pinned keys": what a server with it speaks. Static storage. */
 const char *framed_keyring_speaks(const struct keyring *ring);
 
 /* Wipes and frees everything. */

@@ -129,7 +129,13 @@ static void begin_request(struct load_conn *c, uint64_t now)
 /* Bytes behind each payload. */
 static uint32_t trailer_of(const struct load_plan *plan)
 {
-    return plan->protection != FRAMED_UNPROTECTED ? FRAMED_SUM_SIZE : 0;
+    return framed_sum_size(plan->protection);
+}
+
+/* The next frame's of a direction. */
+static struct framed_sum_place place_of(const struct load_conn *c, enum framed_side from, uint64_t *counter)
+{
+    return (struct framed_sum_place){.from = from, .with = c->thread->plan->protection, .counter = (*counter)++};
 }
 
 /* The length word and the number; returns the bytes they have. */
@@ -142,11 +148,6 @@ static size_t put_head(const struct load_conn *c, uint8_t *out)
     stamp(c, c->number, key);
     memcpy(out + FRAMED_LENGTH_SIZE, key, n);
     return FRAMED_LENGTH_SIZE + n;
-}
-
-static void put_word(uint8_t *at, uint32_t word)
-{
-    for (unsigned i = 0; i < 4; i++) at[i] = (uint8_t)(word >> 8 * (3 - i));
 }
 
 /* ---- sending ---- */
@@ -215,7 +216,7 @@ static void fill_batch(struct load_conn *c, uint64_t now)
         memcpy(at + used, plan->body.at + n, len - n);
         used += len - n;
         if (trailer > 0) {
-            const struct framed_sum_place place = {.counter = c->sums_out++};
+            const struct framed_sum_place place = place_of(c, FRAMED_CONNECTOR, &c->sums_out);
             enum framed_status st = framed_sum_add(at + used - len, len, &place);
             (void)st; /* the options allow no longer one */
             used += trailer;
@@ -234,10 +235,13 @@ static void take_long(struct load_conn *c, uint64_t now)
     c->views[1] = framed_bytes_of(plan->body.at + n, len - n);
     c->view_count = 2;
     if (trailer_of(plan) > 0) {
-        uint32_t sum = framed_sum_start(len, &(struct framed_sum_place){.counter = c->sums_out++});
-        sum = framed_crc32c(sum, c->head + FRAMED_LENGTH_SIZE, n);
-        put_word(c->request_trailer, framed_crc32c(sum, c->views[1].at, c->views[1].len));
-        c->views[c->view_count++] = framed_bytes_of(c->request_trailer, FRAMED_SUM_SIZE);
+        const struct framed_sum_place place = place_of(c, FRAMED_CONNECTOR, &c->sums_out);
+        struct framed_sum sum;
+        framed_sum_begin(&sum, len, &place);
+        framed_sum_more(&sum, c->head + FRAMED_LENGTH_SIZE, n);
+        framed_sum_more(&sum, c->views[1].at, c->views[1].len);
+        framed_sum_end(&sum, c->request_trailer);
+        c->views[c->view_count++] = framed_bytes_of(c->request_trailer, trailer_of(plan));
     }
     begin_request(c, now);
 }
@@ -327,17 +331,17 @@ static struct framed_bytes sum_up(struct load_conn *c, struct framed_bytes data)
 {
     size_t n = data.len < c->left ? data.len : c->left;
     c->left -= (uint32_t)n;
-    c->sum = framed_crc32c(c->sum, data.at, n);
+    framed_sum_more(&c->sum, data.at, n);
     for (size_t i = n; i < data.len; i++)
         c->trailer[c->trailer_got++] = data.at[i]; /* the scan gives no more than there are */
     return framed_bytes_of(data.at, n);
 }
 
-static bool sum_is_right(const struct load_conn *c)
+static bool sum_is_right(struct load_conn *c)
 {
-    uint8_t word[FRAMED_SUM_SIZE];
-    put_word(word, c->sum);
-    return memcmp(word, c->trailer, sizeof word) == 0;
+    uint8_t sum[FRAMED_SUM_MOST];
+    framed_sum_end(&c->sum, sum);
+    return memcmp(sum, c->trailer, trailer_of(c->thread->plan)) == 0;
 }
 
 /* A reply of so many bytes begins, trailer included. False: that cannot be. */
@@ -350,7 +354,8 @@ static bool begin_reply(struct load_conn *c, uint32_t len)
     c->left = len - trailer;
     c->wrong = plan->verify && c->left != flight_at(c, 0)->len;
     if (trailer > 0) {
-        c->sum = framed_sum_start(c->left, &(struct framed_sum_place){.from = FRAMED_ACCEPTOR, .counter = c->sums_in++});
+        const struct framed_sum_place place = place_of(c, FRAMED_ACCEPTOR, &c->sums_in);
+        framed_sum_begin(&c->sum, c->left, &place);
         c->trailer_got = 0;
     }
     return true;

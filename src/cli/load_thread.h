@@ -63,9 +63,9 @@ struct load_conn {
 
     /* With a checksum: */
     uint64_t sums_out, sums_in;       /* frames before the next one, each way */
-    uint32_t sum;                     /* over what has come of the reply */
-    uint8_t trailer[FRAMED_SUM_SIZE]; /* of it, so far; of a long request */
-    uint8_t request_trailer[FRAMED_SUM_SIZE];
+    struct framed_sum sum;            /* over what has come of the reply */
+    uint8_t trailer[FRAMED_SUM_MOST]; /* of it, so far; of a long request */
+    uint8_t request_trailer[FRAMED_SUM_MOST];
     uint32_t trailer_got;
 
     uint8_t *held; /* of a batch, what was not taken at once */

@@ -160,16 +160,16 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
                         .kind = CLI_TEXT,
                         .commands = SERVE | CALL | BENCH,
                         .help = "TCP's congestion control, such as cubic or bbr; by default the system's"},
-    [OPT_CHECKSUM] =
-        {.id = OPT_CHECKSUM,
-         .name = "checksum",
-         .value = "NAME",
-         .kind = CLI_CHOICE,
-         .commands = SERVE | CALL | PING | BENCH,
-         .choices = "crc32c",
-         .help = "every frame, each way, has a checksum of this kind (crc32c): bytes that were changed, and frames that "
-                 "were lost or doubled, end the connection; against accidents, not against attackers; the "
-                 "other end must speak it too, and nothing else is spoken"},
+    [OPT_CHECKSUM] = {.id = OPT_CHECKSUM,
+                      .name = "checksum",
+                      .value = "NAME",
+                      .kind = CLI_CHOICE,
+                      .commands = SERVE | CALL | PING | BENCH,
+                      .choices = "crc32c|blake2b",
+                      .help = "every frame, each way, has a checksum of this kind (crc32c, or the longer blake2b): bytes "
+                              "that were changed, and frames that "
+                              "were lost or doubled, end the connection; against accidents, not against attackers; the "
+                              "other end must speak it too, and nothing else is spoken"},
     [OPT_KEY] = {.id = OPT_KEY,
                  .name = "key",
                  .value = "FILE",

@@ -292,39 +292,55 @@ class ToolServes(PeerTest):
         self.assertTrue(any("16777217" in line and "16777216" in line for line in server.lines), server.lines)
 
 
+with open(FRAMED, "rb") as program:
+    KINDS = ("crc32c", "blake2b") if b"sodium_" in program.read() else ("crc32c",)
+
+
 class Checksums(PeerTest):
-    """CRC32C both ways round: the peer is written from the page, not from the code."""
+    """Both kinds both ways round: the peer is written from the page, not from the code."""
 
     def test_peer_calls_the_tool_with_checksums(self):
-        server = self.serve(framed_serve, "--checksum", "crc32c")
-        self.assertIn("(crc32c; ", server.lines[0])
-        self.assert_passes(self.call(server.address, "--checksum", "--count", "200", "--seed", "41"), server.lines)
-        self.assert_passes(
-            self.call(server.address, "--checksum", "--count", "100", "--seed", "42", "--largest", "2000", "--dribble"))
-        refused = self.call(server.address, "--count", "1")
-        self.assertEqual(refused.returncode, 1, refused.stderr)
+        for kind in KINDS:
+            server = self.serve(framed_serve, "--checksum", kind)
+            self.assertIn(f"({kind}; ", server.lines[0])
+            self.assert_passes(self.call(server.address, "--checksum", kind, "--count", "200", "--seed", "41"), server.lines)
+            self.assert_passes(
+                self.call(server.address, "--checksum", kind, "--count", "100", "--seed", "42", "--largest", "2000", "--dribble"))
+            refused = self.call(server.address, "--count", "1")
+            self.assertEqual(refused.returncode, 1, refused.stderr)
 
     def test_plain_and_checked_peers_call_one_server(self):
         server = self.serve(framed_serve)
-        self.assertIn("(plain, crc32c; ", server.lines[0])
+        self.assertIn("(plain or with checksums; ", server.lines[0])
         self.assert_passes(self.call(server.address, "--count", "50", "--seed", "43"))
-        self.assert_passes(self.call(server.address, "--checksum", "--count", "50", "--seed", "43"))
+        for kind in KINDS:
+            self.assert_passes(self.call(server.address, "--checksum", kind, "--count", "50", "--seed", "43"))
 
     def test_tool_calls_the_peer_with_checksums(self):
-        for options in ((), ("--dribble",)):
-            server = self.serve(peer_serve, "--checksum", *options)
-            data = b"".join(peer.encode(payload) for payload in peer.payloads(100, 44, 5000))
-            result = run([FRAMED, "call", server.address, "--checksum", "crc32c", "--framed", "-o", "framed"], input=data)
-            self.assertEqual((result.returncode, result.stdout == data), (0, True), result.stderr)
+        for kind in KINDS:
+            for options in ((), ("--dribble",)):
+                server = self.serve(peer_serve, "--checksum", kind, *options)
+                data = b"".join(peer.encode(payload) for payload in peer.payloads(100, 44, 5000))
+                result = run([FRAMED, "call", server.address, "--checksum", kind, "--framed", "-o", "framed"], input=data)
+                self.assertEqual((result.returncode, result.stdout == data), (0, True), result.stderr)
 
     def test_every_command_that_asks_does_so_with_checksums(self):
-        server = self.serve(framed_serve, "--checksum", "crc32c")
-        for command in (("ping", "--count", "2"), ("bench", "-n", "2000", "--verify", "--size", "0-70000", "-c", "3"),
-                        ("bench", "-n", "2000", "--verify", "--pipeline", "16")):
-            result = run([FRAMED, command[0], server.address, "--checksum", "crc32c", *command[1:]])
-            self.assert_passes(result)
-            result = run([FRAMED, command[0], server.address, *command[1:], "-t", "5s"])
-            self.assertNotEqual(result.returncode, 0, result.stdout)
+        for kind in KINDS:
+            server = self.serve(framed_serve, "--checksum", kind)
+            for command in (("ping", "--count", "2"), ("bench", "-n", "2000", "--verify", "--size", "0-70000", "-c", "3"),
+                            ("bench", "-n", "2000", "--verify", "--pipeline", "16")):
+                result = run([FRAMED, command[0], server.address, "--checksum", kind, *command[1:]])
+                self.assert_passes(result)
+                result = run([FRAMED, command[0], server.address, *command[1:], "-t", "5s"])
+                self.assertNotEqual(result.returncode, 0, result.stdout)
+
+    def test_a_kind_that_is_not_built_is_said(self):
+        if "blake2b" in KINDS:
+            self.skipTest("it is")
+        for command in (("serve", "127.0.0.1:0"), ("call", "127.0.0.1:1", "-m", "x"), ("ping", "127.0.0.1:1"), ("bench", "127.0.0.1:1")):
+            result = run([FRAMED, *command, "--checksum", "blake2b"])
+            self.assertEqual(result.returncode, 7, result.stderr)
+            self.assertIn(b"libsodium", result.stderr)
 
     def test_wrong_checksum_is_named_and_not_believed(self):
         for changed in range(4, 13):
@@ -341,7 +357,7 @@ class Checksums(PeerTest):
 
         def serve():
             sock, _ = listener.accept()
-            link = peer.open_link(sock, "acceptor", True, None)
+            link = peer.open_link(sock, "acceptor", "crc32c", None)
             size = int.from_bytes(peer.receive_exactly(sock, 4), "big")
             reply = bytearray(peer.encode(link.ours.seal(link.theirs.unseal(peer.receive_exactly(sock, size)))))
             reply[changed] ^= 1
@@ -387,6 +403,11 @@ class Checksums(PeerTest):
         link = peer.peer_sums.Checked("connector")
         self.assertEqual(link.opening().hex(), "f7460110000000043b44c192")
         self.assertEqual(peer.encode(link.ours.seal(b"hello")).hex(), "0000000968656c6c6f524608fe")
+        with open(PROTOCOL, encoding="utf-8") as f:
+            page = f.read()
+        link = peer.peer_sums.Checked("connector", "blake2b")
+        for hexed in (link.opening().hex(), peer.encode(link.ours.seal(b"hello")).hex(), peer.encode(link.ours.seal(b"")).hex()):
+            self.assertIn(hexed, page.replace(" ", ""))
 
 
 class ToolCalls(PeerTest):

@@ -37,13 +37,13 @@ class Listening(ToolTest):
     def test_ready_line_names_the_real_port(self):
         server = self.serve()
         line = next(line for line in server.lines if READY.match(line))
-        self.assertRegex(line, r"^framed: listening on 127\.0\.0\.1:[1-9][0-9]* \(plain, crc32c; max frame 16 MiB\)$")
+        self.assertRegex(line, r"^framed: listening on 127\.0\.0\.1:[1-9][0-9]* \(plain or with checksums; max frame 16 MiB\)$")
         self.assertEqual(self.run_tool("call", server.address, "-m", "x").stdout, b"x")
 
     def test_ready_line_names_the_frame_limit(self):
         for given, said in (("64KiB", "64 KiB"), ("1000", "1000 bytes"), ("2147483647", "2147483647 bytes")):
             server = self.serve("--max-frame", given)
-            self.assertEqual(READY.match(server.lines[0]).group(2), f"plain, crc32c; max frame {said}")
+            self.assertEqual(READY.match(server.lines[0]).group(2), f"plain or with checksums; max frame {said}")
 
     def test_without_address_it_listens_on_loopback_4464(self):
         server = self.start("serve", stdin=subprocess.DEVNULL)
@@ -425,7 +425,7 @@ class Usage(ToolTest):
 
     def test_nothing_is_promised_that_does_not_work_yet(self):
         self.assert_code(self.run_tool("serve", "--key", "1"), 2, "--key", "no such option")
-        self.assert_code(self.run_tool("serve", "--checksum", "blake2b"), 2, "--checksum blake2b", "allowed are crc32c")
+        self.assert_code(self.run_tool("serve", "--checksum", "md5"), 2, "--checksum md5", "allowed are crc32c")
         self.assert_code(self.run_tool("scan"), 2, "scan", "no such command", ", ".join(COMMANDS))
 
     def test_bad_values_name_option_value_and_what_is_allowed(self):

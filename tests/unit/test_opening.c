@@ -261,7 +261,41 @@ static void opening_refuses_to_write_what_may_not_be_sent(void **state)
     is_refused(FRAMED_CONNECTOR, 0x02, (struct framed_hello){0}, FRAMED_FAULT_MODE, 0);
 }
 
-static void opening_does_not_promise_blake2b(void **state)
+#ifdef FRAMED_SODIUM
+/* §8.3, and Python's hashlib */
+static void blake2b_is_that_of_the_examples(void **state)
+{
+    (void)state;
+    static const uint8_t want[][FRAMED_SUM_MOST] = {
+        {0x4a, 0xdc, 0x4c, 0x7f, 0x19, 0x95, 0x87, 0xc3, 0xd6, 0x85, 0xd4, 0x32, 0x0a, 0x7b, 0x25, 0x9a},
+        {0x7a, 0xbc, 0xd4, 0x67, 0xee, 0xd4, 0x96, 0xda, 0x67, 0x18, 0x84, 0x6f, 0xc6, 0x1b, 0x44, 0x46}};
+    for (int from = 0; from < 2; from++) {
+        uint8_t frame[5 + FRAMED_SUM_MOST] = "hello";
+        struct framed_sum_place place = {.from = (enum framed_side)from, .with = FRAMED_BLAKE2B, .counter = 1};
+        assert_int_equal(framed_sum_add(frame, 5, &place), FRAMED_OK);
+        assert_memory_equal(frame + 5, want[from], FRAMED_SUM_MOST);
+        for (size_t bit = 0; bit < 8 * sizeof frame; bit++) {
+            struct framed_bytes payload = framed_bytes_of(frame, sizeof frame);
+            frame[bit / 8] ^= (uint8_t)(1 << bit % 8);
+            assert_int_equal(framed_sum_check(&payload, &place), FRAMED_MALFORMED);
+            frame[bit / 8] ^= (uint8_t)(1 << bit % 8);
+            assert_int_equal(framed_sum_check(&payload, &place), FRAMED_OK);
+            assert_int_equal(payload.len, 5);
+        }
+        for (size_t cut = 0; cut <= 5; cut++) { /* in pieces */
+            struct framed_sum sum;
+            uint8_t trailer[FRAMED_SUM_MOST];
+            framed_sum_begin(&sum, 5, &place);
+            framed_sum_more(&sum, frame, cut);
+            framed_sum_more(&sum, frame + cut, 5 - cut);
+            framed_sum_end(&sum, trailer);
+            assert_memory_equal(trailer, want[from], FRAMED_SUM_MOST);
+        }
+    }
+}
+#endif
+
+static void opening_promises_blake2b_only_with_libsodium(void **state)
 {
     (void)state;
     struct framed_opening o;
@@ -270,10 +304,14 @@ static void opening_does_not_promise_blake2b(void **state)
     uint8_t to[FRAMED_OPENING_MOST];
     size_t n = 0;
     assert_int_equal(framed_accept_add(&accepts, 0x21), FRAMED_OK);
-    assert_int_equal(framed_opening_accept(&o, &accepts), FRAMED_UNSUPPORTED);
-    assert_int_equal(framed_opening_connect(&o, 0x20), FRAMED_UNSUPPORTED);
-    assert_int_equal(framed_opening_encode(to, &n, FRAMED_CONNECTOR, 0x20, &(struct framed_hello){0}, &fault),
-                     FRAMED_UNSUPPORTED);
+#ifdef FRAMED_SODIUM
+    const enum framed_status want = FRAMED_OK;
+#else
+    const enum framed_status want = FRAMED_UNSUPPORTED;
+#endif
+    assert_int_equal(framed_opening_accept(&o, &accepts), want);
+    assert_int_equal(framed_opening_connect(&o, 0x20), want);
+    assert_int_equal(framed_opening_encode(to, &n, FRAMED_CONNECTOR, 0x20, &(struct framed_hello){0}, &fault), want);
     assert_int_equal(framed_opening_connect(&o, 0x32), FRAMED_USAGE);
 }
 
@@ -562,7 +600,10 @@ int main(void)
         cmocka_unit_test(opening_is_written_as_short_as_it_can_be),
         cmocka_unit_test(opening_writes_every_parameter_in_the_order_of_the_keys),
         cmocka_unit_test(opening_refuses_to_write_what_may_not_be_sent),
-        cmocka_unit_test(opening_does_not_promise_blake2b),
+        cmocka_unit_test(opening_promises_blake2b_only_with_libsodium),
+#ifdef FRAMED_SODIUM
+        cmocka_unit_test(blake2b_is_that_of_the_examples),
+#endif
         cmocka_unit_test(hello_above_96_bytes_is_rejected_by_itself_too),
         cmocka_unit_test(hello_has_the_least_values_until_it_has_come),
         cmocka_unit_test(modes_are_those_of_the_table),

@@ -155,11 +155,16 @@ static void plan_keys(struct plan *p, struct dice *d)
 static void plan_openings(struct plan *p, struct dice *d)
 {
     bool all = throw_one_in(d, 6);
-    if (all) p->server.protections = 1u << FRAMED_CRC32C;
+#ifdef FRAMED_SODIUM
+    const uint32_t longer = FRAMED_BLAKE2B;
+#else
+    const uint32_t longer = FRAMED_CRC32C;
+#endif
+    if (all) p->server.protections = 1u << FRAMED_CRC32C | 1u << longer;
     p->server.handshake_ms = p->excuse != HISTORY_ANY ? FRAMED_NEVER : ONE_OF(d, 0, 2000);
     for (uint32_t i = 0; i < p->client_count; i++) {
         struct framed_client_config *c = &p->clients[i].config;
-        if (all || throw_one_in(d, 3)) c->protection = FRAMED_CRC32C;
+        if (all || throw_one_in(d, 3)) c->protection = ONE_OF(d, FRAMED_CRC32C, FRAMED_CRC32C, longer);
         c->handshake_ms =
             p->excuse != HISTORY_ANY ? FRAMED_NEVER : ONE_OF(d, 0, 2000); /* an answer may take half a second */
     }
