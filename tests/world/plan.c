@@ -134,7 +134,7 @@ static void plan_keys(struct plan *p, struct dice *d)
     p->server.shared_key = lends_shared_key;
     p->server.authorize = lets_in;
     p->server.keys_ctx = p;
-    p->server.protections = encrypted | (all ? 0 : 1u << FRAMED_UNPROTECTED | 1u << FRAMED_CRC32C);
+    p->server.protections = encrypted | (all ? 0 : 1u << FRAMED_UNPROTECTED | 1u << FRAMED_CRC32C | 1u << FRAMED_BLAKE2B);
     for (uint32_t i = 0; i < p->client_count; i++) {
         struct framed_client_config *c = &p->clients[i].config;
         if (!all && throw_one_in(d, 3)) continue; /* as it was */
