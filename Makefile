@@ -89,8 +89,9 @@ include tests/win/tests.mk
 endif
 TESTS   := $(patsubst %.c,$(BUILD)/tests/%$(EXE),$(notdir $(UNIT) $(SIM) $(WORLD)))
 NOISE_TESTS := $(filter $(addprefix %/,$(addsuffix $(EXE),test_noise test_noise_answers test_channel_noise test_channel_noise_records test_channel_noise_answers)),$(TESTS))
+TUNNEL_TESTS := $(filter $(BUILD)/tests/test_sim_tunnel%,$(TESTS))
 ifneq ($(SODIUM),1)
-TESTS   := $(filter-out $(NOISE_TESTS),$(TESTS))
+TESTS   := $(filter-out $(NOISE_TESTS) $(TUNNEL_TESTS),$(TESTS))
 endif
 SLOW    := $(BUILD)/tests/words
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH))

@@ -1,0 +1,373 @@
+/*
+ * test_sim_tunnel.c: owns the proof of what a server does with encrypted connections (PROTOCOL.md §9): who may come in, whatever the
+ * split and the size, and how they end.
+ * Must not know how it is done.
+ * Invariants: each test is one world, or one after the other; the other end is made by hand (tunnel.h).
+ */
+#include "tunnel.h"
+
+/* ---- as it should be ---- */
+
+static void whole_session_tells_the_handler_who_asks(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct house h;
+        house_serves(&h, keyed[i]);
+        struct hand a = entered(keyed[i]);
+        assert_hand_echoes(&a, "hello");
+        assert_int_equal(h.protection, keyed[i]);
+        assert_memory_equal(h.hash, a.hash, sizeof a.hash);
+        assert_int_equal(h.has_key, needs_identity(keyed[i]));
+        if (h.has_key) assert_memory_equal(h.key, ring()->public[CLIENT].bytes, FRAMED_KEY_SIZE);
+        if (h.has_key) assert_memory_equal(a.peer_key, ring()->public[SERVER].bytes, FRAMED_KEY_SIZE);
+        assert_string_equal(h.id, needs_shared(keyed[i]) ? KEY_ID : "");
+        assert_string_equal(h.name, "our client");
+        assert_string_equal(h.address, sim_peer_address(a.peer));
+        assert_int_equal(h.judged, 1);
+        assert_int_equal(h.asked, needs_shared(keyed[i]));
+        assert_hand_echoes(&a, "");
+        hand_say(&a, RECORD_CLOSE, "", 1);
+        sim_run_ms(0);
+        assert_hand_closed(&a, 0);
+        assert_int_equal(rig_logged(&h.rig, "closed: the peer closed the connection"), 1);
+        assert_int_equal(h.rig.started, 2);
+        hand_end(&a);
+        house_stop(&h);
+    }
+}
+
+static void identity_is_gone_when_the_call_was_deferred_and_there_is_none_without_keys(void **state)
+{
+    struct house h;
+    struct framed_peer peer;
+    (void)state;
+    house_start(&h, only(FRAMED_PINNED_KEYS) | only(FRAMED_UNPROTECTED));
+    rig_serve(&h.rig);
+    struct hand a = entered(FRAMED_PINNED_KEYS);
+    hand_ask(&a, "Dlater");
+    assert_int_equal(h.protection, FRAMED_PINNED_KEYS);
+    assert_int_equal(h.rig.kept_count, 1);
+    assert_false(framed_call_identity(h.rig.kept[0], &peer));
+    assert_int_equal(rig_answer(&h.rig, 0), FRAMED_OK);
+    sim_run_ms(0);
+    hand_hears(&a, "Dlater", 6);
+    assert_serves();
+    assert_int_equal(h.protection, FRAMED_UNPROTECTED);
+    hand_end(&a);
+    house_stop(&h);
+}
+
+static void plain_checked_and_encrypted_live_on_one_port_when_named(void **state)
+{
+    struct house h;
+    (void)state;
+    house_start(&h, only(FRAMED_UNPROTECTED) | only(FRAMED_CRC32C) | only(FRAMED_SHARED_KEY) | only(FRAMED_PINNED_KEYS) |
+                        only(FRAMED_SHARED_AND_PINNED));
+    rig_serve(&h.rig);
+    struct framed_client_config checked = client_config();
+    checked.protection = FRAMED_CRC32C;
+    struct framed_client *client = client_with(&checked);
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < KEYED; i++) {
+            struct hand a = entered(keyed[i]);
+            assert_hand_echoes(&a, "encrypted");
+            hand_end(&a);
+        }
+        assert_call_echoes(client, "checked");
+        assert_serves();
+    }
+    framed_client_free(client);
+    house_stop(&h);
+}
+
+static void server_with_keys_takes_only_what_needs_them_all_unless_told(void **state)
+{
+    static const struct {
+        bool shared, pinned;
+        enum framed_protection takes;
+    } servers[] = {
+        {true, false, FRAMED_SHARED_KEY}, {false, true, FRAMED_PINNED_KEYS}, {true, true, FRAMED_SHARED_AND_PINNED}};
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        struct house h;
+        house_start(&h, 0);
+        if (!servers[i].shared) h.rig.config.shared_key = NULL;
+        if (!servers[i].pinned) h.rig.config.secret_key = NULL;
+        rig_serve(&h.rig);
+        for (size_t k = 0; k < KEYED; k++) {
+            struct hand a = hand_of(FRAMED_CONNECTOR, keyed[k]);
+            if (keyed[k] == servers[i].takes) {
+                hand_enter(&a);
+                assert_hand_echoes(&a, "in");
+            } else {
+                a.peer = connected();
+                hand_compose(&a);
+                hand_send_raw(&a, a.flight, a.flight_len);
+                assert_hand_cut(&a);
+            }
+            hand_end(&a);
+        }
+        struct sim_peer *plain = connected();
+        sim_peer_send_frame_text(plain, "plain");
+        sim_run_ms(0);
+        assert_int_equal(sim_peer_received(plain).len, 0);
+        assert_int_equal(sim_peer_state(plain), SIM_ENDED);
+        assert_int_equal(h.rig.started, 1);
+        house_stop(&h);
+    }
+}
+
+static void config_without_the_keys_it_needs_is_refused(void **state)
+{
+    const struct framed_key zeros = {{0}};
+    struct house h;
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        house_start(&h, only(keyed[i]));
+        struct framed_server_config *c = &h.rig.config, whole = *c;
+        if (needs_shared(keyed[i])) {
+            c->shared_key = NULL;
+            assert_int_equal(framed_server_new(c, &h.rig.server), FRAMED_USAGE);
+            *c = whole;
+        }
+        if (needs_identity(keyed[i])) {
+            c->secret_key = NULL;
+            assert_int_equal(framed_server_new(c, &h.rig.server), FRAMED_USAGE);
+            *c = whole;
+            c->secret_key = &zeros;
+            assert_int_equal(framed_server_new(c, &h.rig.server), FRAMED_USAGE);
+            *c = whole;
+            c->authorize = NULL;
+            assert_int_equal(framed_server_new(c, &h.rig.server), FRAMED_USAGE);
+            *c = whole;
+        }
+        c->protections |= 1u << FRAMED_BLAKE2B;
+        assert_int_equal(framed_server_new(c, &h.rig.server), FRAMED_UNSUPPORTED);
+        *c = whole;
+        c->protections = 1u << 31;
+        assert_int_equal(framed_server_new(c, &h.rig.server), FRAMED_UNSUPPORTED);
+        *c = whole;
+        assert_int_equal(framed_server_new(c, &h.rig.server), FRAMED_OK);
+        framed_server_free(h.rig.server);
+        sim_stop();
+    }
+}
+
+static void shared_key_without_a_hook_lets_in_who_has_it(void **state)
+{
+    struct house h;
+    (void)state;
+    house_start(&h, 0);
+    h.rig.config.secret_key = NULL;
+    h.rig.config.authorize = NULL;
+    rig_serve(&h.rig);
+    struct hand a = entered(FRAMED_SHARED_KEY);
+    assert_hand_echoes(&a, "in");
+    assert_string_equal(h.name, "");
+    hand_end(&a);
+    house_stop(&h);
+}
+
+static void any_split_of_what_comes_gives_the_same(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct house h;
+        house_serves(&h, keyed[i]);
+        struct hand a = hand_of(FRAMED_CONNECTOR, keyed[i]);
+        a.peer = connected();
+        hand_compose(&a);
+        for (size_t n = 0; n < a.flight_len; n++) hand_send_raw(&a, a.flight + n, 1);
+        sim_peer_take(a.peer, PREFACE);
+        assert_int_equal(hand_hear(&a), FRAMED_OK);
+        size_t len = 0, record_len;
+        uint8_t rest[256];
+        if (needs_identity(keyed[i])) assert_int_equal(framed_handshake_say(&a.hs, rest, &len), FRAMED_OK);
+        hand_split(&a);
+        uint8_t *frame = framed_text("one", 3), *record = hand_seal(&a, RECORD_DATA, frame, 7, &record_len);
+        memcpy(rest + len, record, record_len);
+        for (size_t n = 0; n < len + record_len; n++) hand_send_raw(&a, rest + n, 1);
+        hand_hears(&a, "one", 3);
+        free(frame);
+        free(record);
+        hand_end(&a);
+        /* message 3 and the first requests together */
+        a = hand_of(FRAMED_CONNECTOR, keyed[i]);
+        hand_knock(&a);
+        sim_peer_send(a.peer, a.flight, a.flight_len);
+        hand_say_frame(&a, "first", 5, 2); /* records of two bytes: lengths and payloads are cut */
+        hand_say(&a, RECORD_PAD, "pad", 3);
+        hand_say_frame(&a, "second", 6, 0);
+        sim_run_ms(0);
+        hand_hears(&a, "first", 5);
+        hand_hears(&a, "second", 6);
+        hand_end(&a);
+        assert_int_equal(rig_stats(&h.rig).requests, 3);
+        house_stop(&h);
+    }
+}
+
+static void frames_of_every_size_go_and_come(void **state)
+{
+    const size_t sizes[] = {0, 1, 1023, 4096, 65513, 65514, 65515, 65518, 65536, 131036, 200000};
+    const size_t pieces[] = {0, 1000, 65517};
+    struct house h;
+    (void)state;
+    house_serves(&h, FRAMED_SHARED_AND_PINNED);
+    struct hand a = entered(FRAMED_SHARED_AND_PINNED);
+    for (size_t k = 0; k < sizeof pieces / sizeof *pieces; k++) {
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            uint8_t *body = pattern(sizes[i]);
+            hand_say_frame(&a, body, sizes[i], pieces[k]);
+            hand_say_frame(&a, body, sizes[i] < 50 ? sizes[i] : 50, pieces[k]);
+            sim_run_ms(0);
+            hand_hears(&a, body, sizes[i]);
+            hand_hears(&a, body, sizes[i] < 50 ? sizes[i] : 50);
+            if (sizes[i] > 0) { /* kept, and answered later with its own body; with ten times as much */
+                body[0] = 'D';
+                hand_say_frame(&a, body, sizes[i], pieces[k]);
+                sim_run_ms(0);
+                assert_int_equal(rig_answer(&h.rig, h.rig.kept_count - 1), FRAMED_OK);
+                sim_run_ms(0);
+                hand_hears(&a, body, sizes[i]);
+                body[0] = 'B';
+                struct framed_bytes got = {0};
+                hand_say_frame(&a, body, sizes[i], pieces[k]);
+                sim_run_ms(0);
+                assert_true(hand_frame(&a, &got));
+                assert_int_equal(got.len, 10 * sizes[i]);
+                assert_memory_equal(got.at + 9 * sizes[i], body, sizes[i]);
+            }
+            free(body);
+        }
+    }
+    assert_int_equal(sim_peer_state(a.peer), SIM_OPEN);
+    hand_end(&a);
+    house_stop(&h);
+}
+
+static void limits_hold_for_payloads_and_not_for_records(void **state)
+{
+    uint8_t *body = pattern(20001);
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct house h;
+        house_start(&h, only(keyed[i]));
+        h.rig.config.max_frame = 20000;
+        rig_serve(&h.rig);
+        struct hand a = entered(keyed[i]);
+        assert_int_equal(framed_handshake_hello(&a.hs).max_frame, 20000);
+        hand_say_frame(&a, body, 20000, 0);
+        sim_run_ms(0);
+        hand_hears(&a, body, 20000);
+        size_t before = meter_in_use(sim_meter());
+        hand_say(&a, RECORD_DATA, "\0\0\x4e\x21", 4); /* the length alone, of 20,001 */
+        sim_run_ms(0);
+        assert_int_equal(sim_peer_state(a.peer), SIM_ENDED);
+        assert_true(meter_in_use(sim_meter()) <= before + 1024);
+        assert_int_equal(rig_logged(&h.rig, "a frame of 20001 bytes was claimed, at most 20000 are allowed"), 1);
+        assert_int_equal(h.rig.started, 1);
+        hand_end(&a);
+        house_stop(&h);
+    }
+    free(body);
+}
+
+static void reply_longer_than_the_peer_accepts_fails_its_call(void **state)
+{
+    struct house h;
+    uint8_t *body = pattern(2000);
+    struct framed_bytes got;
+    (void)state;
+    house_serves(&h, FRAMED_PINNED_KEYS);
+    struct hand a = hand_of(FRAMED_CONNECTOR, FRAMED_PINNED_KEYS);
+    a.max_frame = 16384;
+    hand_enter(&a);
+    body[0] = 'B';
+    hand_say_frame(&a, body, 1638, 0);
+    sim_run_ms(0);
+    assert_true(hand_frame(&a, &got));
+    assert_int_equal(got.len, 16380);
+    hand_say_frame(&a, body, 1639, 0);
+    sim_run_ms(0);
+    assert_hand_closed(&a, 0);
+    assert_int_equal(rig_logged(&h.rig, "longer than the peer accepts"), 1);
+    hand_end(&a);
+    house_stop(&h);
+    free(body);
+}
+
+/* ---- orderly ends ---- */
+
+static void idle_one_is_closed_like_any(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct house h;
+        house_start(&h, only(keyed[i]));
+        h.rig.config.idle_ms = 1000;
+        rig_serve(&h.rig);
+        struct hand a = entered(keyed[i]);
+        assert_hand_echoes(&a, "in");
+        sim_run_ms(2000);
+        assert_ended_at(a.peer, 1000);
+        assert_hand_closed(&a, 0);
+        assert_int_equal(rig_logged(&h.rig, "idle for too long"), 1);
+        hand_end(&a);
+        house_stop(&h);
+    }
+}
+
+/* ---- the end ---- */
+
+static void anything_behind_close_and_close_inside_a_frame_are_errors(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct house h;
+        house_serves(&h, keyed[i]);
+        struct hand a = entered(keyed[i]);
+        size_t len;
+        uint8_t *frame = framed_text("one", 3), *record = hand_seal(&a, RECORD_DATA, frame, 7, &len);
+        hand_send_raw(&a, record, len);
+        hand_hears(&a, "one", 3);
+        hand_say(&a, RECORD_CLOSE, "", 1);
+        hand_send_raw(&a, record, len); /* behind CLOSE no key is left to make another with */
+        assert_int_equal(sim_peer_state(a.peer), SIM_ENDED);
+        assert_int_equal(rig_logged(&h.rig, "no record, where one must come"), 1);
+        assert_int_equal(h.rig.started, 1);
+        hand_end(&a);
+        struct hand b = entered(keyed[i]);
+        hand_say(&b, RECORD_DATA, frame, 6);
+        hand_say(&b, RECORD_CLOSE, "", 1);
+        sim_run_ms(0);
+        assert_int_equal(sim_peer_state(b.peer), SIM_ENDED);
+        assert_int_equal(rig_logged(&h.rig, "the stream was cut off"), 1);
+        assert_int_equal(h.rig.started, 1);
+        assert_int_equal(rig_stats(&h.rig).framing_errors, 2);
+        free(frame);
+        free(record);
+        hand_end(&b);
+        house_stop(&h);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whole_session_tells_the_handler_who_asks),
+        cmocka_unit_test(identity_is_gone_when_the_call_was_deferred_and_there_is_none_without_keys),
+        cmocka_unit_test(plain_checked_and_encrypted_live_on_one_port_when_named),
+        cmocka_unit_test(server_with_keys_takes_only_what_needs_them_all_unless_told),
+        cmocka_unit_test(config_without_the_keys_it_needs_is_refused),
+        cmocka_unit_test(shared_key_without_a_hook_lets_in_who_has_it),
+        cmocka_unit_test(any_split_of_what_comes_gives_the_same),
+        cmocka_unit_test(frames_of_every_size_go_and_come),
+        cmocka_unit_test(limits_hold_for_payloads_and_not_for_records),
+        cmocka_unit_test(reply_longer_than_the_peer_accepts_fails_its_call),
+        cmocka_unit_test(idle_one_is_closed_like_any),
+        cmocka_unit_test(anything_behind_close_and_close_inside_a_frame_are_errors),
+    };
+    return cmocka_run_group_tests_name("test_sim_tunnel", tests, NULL, NULL);
+}

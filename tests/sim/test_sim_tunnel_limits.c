@@ -1,0 +1,42 @@
+/*
+ * test_sim_tunnel_limits.c: owns the proof that who costs a server of encrypted connections (PROTOCOL.md §9) time or memory gets little
+ * of it: lengths that lie, handshakes that do not go on, floods.
+ * Must not know how it is done.
+ * Invariants: each test is one world, or one after the other; the other end is made by hand (tunnel.h).
+ */
+#include "tunnel.h"
+
+/* ---- lengths that lie ---- */
+
+static void memory_follows_the_bytes_that_came_and_not_what_was_claimed(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct house h;
+        house_serves(&h, keyed[i]);
+        struct hand a = entered(keyed[i]);
+        assert_hand_echoes(&a, "in");
+        uint64_t before = rig_stats(&h.rig).memory;
+        hand_send_raw(&a, "\0\0\xff\xff", 4); /* a record of 65,535 bytes */
+        assert_true(rig_stats(&h.rig).memory <= before + 8192);
+        hand_end(&a);
+        struct hand b = entered(keyed[i]);
+        hand_say(&b, RECORD_DATA, "\0\xff\xff\xff", 4); /* a frame of 16 MiB - 1 */
+        sim_run_ms(0);
+        assert_true(rig_stats(&h.rig).memory <= before + 3 * 8192);
+        hand_end(&b);
+        house_stop(&h);
+    }
+}
+
+/* ---- slow ones ---- */
+
+/* ---- floods ---- */
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(memory_follows_the_bytes_that_came_and_not_what_was_claimed),
+    };
+    return cmocka_run_group_tests_name("test_sim_tunnel_limits", tests, NULL, NULL);
+}
