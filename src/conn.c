@@ -202,8 +202,7 @@ static uint64_t frame_due(const struct conn *c)
 {
     const struct conn_kind *k = c->kind;
     const struct conn_io *io = c->io;
-    if (c->in == IN_OPENING) return opening_due(c);
-    if (is_unproven(io)) return opening_due(c);
+    if (c->in == IN_OPENING || (c->in == IN_OPEN && is_unproven(io))) return opening_due(c);
     if (io == NULL || c->drained || waits(io) || held(io) == 0) return WHEEL_NEVER; /* none unfinished */
     if (k->frame_ms == FRAMED_NEVER || !willing(c)) return WHEEL_NEVER;
     uint64_t ms = k->frame_ms;

@@ -31,12 +31,40 @@ static void memory_follows_the_bytes_that_came_and_not_what_was_claimed(void **s
 
 /* ---- slow ones ---- */
 
+/* Many that do not go on: who is in notices nothing, and who comes is served. */
+static void flood_of_half_open_ones_holds_up_nobody(void **state)
+{
+    struct house h;
+    (void)state;
+    house_serves(&h, FRAMED_SHARED_AND_PINNED);
+    struct hand good = entered(FRAMED_SHARED_AND_PINNED);
+    assert_hand_echoes(&good, "in");
+    for (size_t i = 0; i < 256; i++) {
+        struct hand a = hand_of(FRAMED_CONNECTOR, FRAMED_SHARED_AND_PINNED);
+        if (i % 2 == 0)
+            a.peer = connected();
+        else
+            hand_knock(&a);
+        hand_end(&a);
+    }
+    assert_hand_echoes(&good, "in");
+    struct hand late = entered(FRAMED_SHARED_AND_PINNED);
+    assert_hand_echoes(&late, "new");
+    sim_run_ms(6000);
+    assert_int_equal(rig_stats(&h.rig).deadlines, 256);
+    assert_hand_echoes(&late, "and on");
+    hand_end(&late);
+    hand_end(&good);
+    house_stop(&h);
+}
+
 /* ---- floods ---- */
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_follows_the_bytes_that_came_and_not_what_was_claimed),
+        cmocka_unit_test(flood_of_half_open_ones_holds_up_nobody),
     };
     return cmocka_run_group_tests_name("test_sim_tunnel_limits", tests, NULL, NULL);
 }
