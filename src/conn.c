@@ -424,7 +424,7 @@ static size_t last_words(struct conn *c)
 void framed_conn_flush(struct conn *c)
 {
     if (c->closing || c->corked || c->out == OUT_BROKEN || c->in == IN_CONNECTING) return;
-    if (c->io != NULL && !c->io->sending && framed_conn_unsent(c) + last_words(c) > 0) {
+    while (c->io != NULL && !c->io->sending && framed_conn_unsent(c) + last_words(c) > 0) {
         enum framed_status st = send_waiting(c);
         if (st != FRAMED_OK) {
             sending_failed(c, st);

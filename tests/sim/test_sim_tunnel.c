@@ -298,7 +298,95 @@ static void reply_longer_than_the_peer_accepts_fails_its_call(void **state)
     free(body);
 }
 
+/* ---- where the system takes little ---- */
+
+/* All that the server says in a session, if the system takes so much at a time. */
+static size_t said_with(enum framed_protection p, const size_t *sends, size_t count, uint8_t *said)
+{
+    struct house h;
+    uint8_t *body = pattern(700);
+    house_serves(&h, p);
+    const struct sim_script script = {.sends = sends, .send_count = count};
+    sim_script(SIM_ACCEPTOR, &script);
+    struct hand a = hand_of(FRAMED_CONNECTOR, p);
+    a.ephemeral[5] = 1;
+    a.peer = connected();
+    hand_compose(&a);
+    hand_send_raw(&a, a.flight, a.flight_len);
+    sim_run_ms(100);
+    struct framed_bytes got = sim_peer_received(a.peer);
+    size_t n = got.len;
+    memcpy(said, got.at, n);
+    sim_peer_take(a.peer, PREFACE);
+    assert_int_equal(hand_hear(&a), FRAMED_OK);
+    if (needs_identity(p)) {
+        assert_int_equal(framed_handshake_say(&a.hs, a.flight, &a.flight_len), FRAMED_OK);
+        hand_send_raw(&a, a.flight, a.flight_len);
+    }
+    hand_split(&a);
+    hand_say_frame(&a, body, 700, 0);
+    sim_run_ms(200);
+    hand_say_frame(&a, "x", 1, 0);
+    hand_say(&a, RECORD_CLOSE, "", 1);
+    sim_run_ms(200);
+    got = sim_peer_received(a.peer);
+    memcpy(said + n, got.at, got.len);
+    n += got.len;
+    hand_hears(&a, body, 700);
+    hand_hears(&a, "x", 1);
+    assert_hand_closed(&a, 0);
+    free(body);
+    hand_end(&a);
+    house_stop(&h);
+    return n;
+}
+
+static void bytes_are_the_same_wherever_the_system_takes_no_more(void **state)
+{
+    static uint8_t free_said[2048], said[2048];
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        size_t n = said_with(keyed[i], NULL, 0, free_said);
+        assert_in_range(n, 700, sizeof said);
+        for (size_t cut = 1; cut < n; cut += 1 + cut / 150) { /* would block there, once; then it takes all */
+            const size_t sends[] = {cut, 0, 100000};
+            assert_int_equal(said_with(keyed[i], sends, 3, said), n);
+            assert_memory_equal(said, free_said, n);
+        }
+        const size_t ones[] = {1}, holes[] = {1, 0};
+        assert_int_equal(said_with(keyed[i], ones, 1, said), n);
+        assert_memory_equal(said, free_said, n);
+        assert_int_equal(said_with(keyed[i], holes, 2, said), n);
+        assert_memory_equal(said, free_said, n);
+    }
+}
+
 /* ---- orderly ends ---- */
+
+static void drain_answers_what_was_asked_and_says_close(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct house h;
+        house_serves(&h, keyed[i]);
+        struct hand a = entered(keyed[i]), idle = entered(keyed[i]);
+        assert_hand_echoes(&idle, "in");
+        hand_ask(&a, "Dlater");
+        framed_server_drain(h.rig.server);
+        sim_run_ms(0);
+        assert_hand_closed(&idle, 0);
+        rig_answer_all(&h.rig);
+        sim_run_ms(0);
+        hand_hears(&a, "Dlater", 6);
+        assert_hand_closed(&a, 0);
+        sim_peer_finish(a.peer);
+        sim_peer_finish(idle.peer);
+        assert_int_equal(rig_drain(&h.rig, 1000), FRAMED_OK);
+        hand_end(&a);
+        hand_end(&idle);
+        house_stop(&h);
+    }
+}
 
 static void idle_one_is_closed_like_any(void **state)
 {
@@ -320,6 +408,59 @@ static void idle_one_is_closed_like_any(void **state)
 }
 
 /* ---- the end ---- */
+
+static void end_of_the_stream_is_clean_behind_close_alone(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        size_t whole = 1;
+        for (size_t cut = 0; cut <= whole; cut++) {
+            struct house h;
+            house_serves(&h, keyed[i]);
+            struct hand a = hand_of(FRAMED_CONNECTOR, keyed[i]);
+            size_t len;
+            hand_compose(&a);
+            size_t flight = a.flight_len, left = cut;
+            a.peer = connected();
+            hand_send_raw(&a, a.flight, left < flight ? left : flight);
+            left -= left < flight ? left : flight;
+            if (cut >= flight) {
+                uint8_t rest[256];
+                size_t n = 0;
+                sim_peer_take(a.peer, PREFACE);
+                assert_int_equal(hand_hear(&a), FRAMED_OK);
+                if (needs_identity(keyed[i])) assert_int_equal(framed_handshake_say(&a.hs, rest, &n), FRAMED_OK);
+                hand_split(&a);
+                uint8_t *frame = framed_text("pay", 3), *record = hand_seal(&a, RECORD_DATA, frame, 7, &len);
+                memcpy(rest + n, record, len);
+                size_t asked = n += len;
+                free(record);
+                record = hand_seal(&a, RECORD_CLOSE, "", 1, &len);
+                memcpy(rest + n, record, len);
+                n += len;
+                free(record);
+                free(frame);
+                whole = flight + n;
+                hand_send_raw(&a, rest, left);
+                assert_int_equal(h.rig.started, left >= asked);
+            }
+            sim_peer_finish(a.peer);
+            sim_run_ms(0);
+            assert_int_equal(sim_peer_state(a.peer), SIM_ENDED);
+            bool clean = cut == 0 || (cut == whole && whole > 1);
+            assert_int_equal(rig_logged(&h.rig, "closed: the peer closed the connection"), clean);
+            assert_int_equal(rig_stats(&h.rig).framing_errors, !clean);
+            if (cut >= flight &&
+                whole - cut <= (needs_identity(keyed[i]) ? 28 + 22 : 22)) { /* it is there: it hears our end */
+                hand_gather(&a);
+                assert_true(a.closed);
+            }
+            hand_end(&a);
+            house_stop(&h);
+            if (cut == 0 && whole == 1) whole = flight;
+        }
+    }
+}
 
 static void anything_behind_close_and_close_inside_a_frame_are_errors(void **state)
 {
@@ -366,7 +507,10 @@ int main(void)
         cmocka_unit_test(frames_of_every_size_go_and_come),
         cmocka_unit_test(limits_hold_for_payloads_and_not_for_records),
         cmocka_unit_test(reply_longer_than_the_peer_accepts_fails_its_call),
+        cmocka_unit_test(bytes_are_the_same_wherever_the_system_takes_no_more),
+        cmocka_unit_test(drain_answers_what_was_asked_and_says_close),
         cmocka_unit_test(idle_one_is_closed_like_any),
+        cmocka_unit_test(end_of_the_stream_is_clean_behind_close_alone),
         cmocka_unit_test(anything_behind_close_and_close_inside_a_frame_are_errors),
     };
     return cmocka_run_group_tests_name("test_sim_tunnel", tests, NULL, NULL);
