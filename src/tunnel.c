@@ -91,7 +91,7 @@ enum framed_status framed_tunnel_seal(struct tunnel *t, struct framed_writer *wr
 
 enum framed_status framed_tunnel_close(struct tunnel *t, enum tunnel_close reason)
 {
-    if (t->handshake != NULL || !t->out.cipher.keyed) return FRAMED_OK;
+    if (t->handshake != NULL || !t->proven || !t->out.cipher.keyed) return FRAMED_OK;
     enum framed_status st = reserve(t, RECORD_HEAD + 1 + RECORD_TAIL);
     if (st != FRAMED_OK) return st;
     t->wire[t->end + RECORD_HEAD] = (uint8_t)reason;

@@ -108,7 +108,8 @@ enum framed_status framed_tunnel_text(struct tunnel *t, struct framed_bytes *tex
 /* Seals as much of what waits in the writer as one record takes, if nothing else waits to leave. FRAMED_NOMEM. */
 enum framed_status framed_tunnel_seal(struct tunnel *t, struct framed_writer *writer);
 
-/* Says that no more comes, behind what waits to leave; nothing if the tunnel is not established, or this was said. FRAMED_NOMEM. */
+/* Says that no more comes, behind what waits to leave; nothing if the peer has not proven to be there, or this was said.
+ * FRAMED_NOMEM. */
 enum framed_status framed_tunnel_close(struct tunnel *t, enum tunnel_close reason);
 
 /* So many bytes of what waits have left. */

@@ -31,6 +31,40 @@ static void memory_follows_the_bytes_that_came_and_not_what_was_claimed(void **s
 
 /* ---- slow ones ---- */
 
+static void handshake_has_a_deadline_that_dribbling_does_not_move(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct house h;
+        house_serves(&h, keyed[i]);
+        struct hand good = entered(keyed[i]);
+        assert_hand_echoes(&good, "in");
+        struct sim_peer *silent = connected();
+        struct hand dribbles = hand_of(FRAMED_CONNECTOR, keyed[i]), half = hand_of(FRAMED_CONNECTOR, keyed[i]);
+        dribbles.peer = connected();
+        hand_compose(&dribbles);
+        hand_knock(&half); /* and then message 3, or a first record, byte by byte */
+        size_t len = half.flight_len;
+        uint8_t *record = hand_seal(&half, RECORD_PAD, "", 0, len > 0 ? &(size_t){0} : &len);
+        for (size_t n = 0; n < 12; n++) {
+            sim_peer_send(dribbles.peer, dribbles.flight + n, 1);
+            if (n < len) sim_peer_send(half.peer, half.flight_len > 0 ? half.flight + n : record + n, 1);
+            sim_run_ms(480);
+        }
+        assert_ended_at(silent, 5000);
+        assert_ended_at(dribbles.peer, 5000);
+        assert_ended_at(half.peer, 5000);
+        assert_int_equal(sim_peer_received(half.peer).len, 0); /* nobody has proven to be there: no CLOSE either */
+        assert_hand_echoes(&good, "still in");
+        assert_int_equal(rig_logged(&h.rig, "was not finished in time"), 3);
+        free(record);
+        hand_end(&good);
+        hand_end(&dribbles);
+        hand_end(&half);
+        house_stop(&h);
+    }
+}
+
 /* Many that do not go on: who is in notices nothing, and who comes is served. */
 static void flood_of_half_open_ones_holds_up_nobody(void **state)
 {
@@ -58,13 +92,41 @@ static void flood_of_half_open_ones_holds_up_nobody(void **state)
     house_stop(&h);
 }
 
+/* Its handshake is through, but it is not known to be there before its first record. */
+static void unproven_one_hears_nothing_behind_message_2_whatever_ends_it(void **state)
+{
+    struct house h;
+    (void)state;
+    house_serves(&h, FRAMED_SHARED_KEY);
+    struct hand drained = hand_of(FRAMED_CONNECTOR, FRAMED_SHARED_KEY), ended = hand_of(FRAMED_CONNECTOR, FRAMED_SHARED_KEY),
+                wrong = hand_of(FRAMED_CONNECTOR, FRAMED_SHARED_KEY);
+    hand_knock(&ended);
+    sim_peer_finish(ended.peer);
+    sim_run_ms(0);
+    assert_hand_cut(&ended);
+    hand_knock(&wrong);
+    hand_send_raw(&wrong, "\0\0\0\x11seventeen bytes!!", 21);
+    assert_hand_cut(&wrong);
+    hand_knock(&drained);
+    framed_server_drain(h.rig.server);
+    sim_run_ms(0);
+    assert_hand_cut(&drained);
+    assert_int_equal(h.judged, 0);
+    hand_end(&drained);
+    hand_end(&ended);
+    hand_end(&wrong);
+    house_stop(&h);
+}
+
 /* ---- floods ---- */
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_follows_the_bytes_that_came_and_not_what_was_claimed),
+        cmocka_unit_test(handshake_has_a_deadline_that_dribbling_does_not_move),
         cmocka_unit_test(flood_of_half_open_ones_holds_up_nobody),
+        cmocka_unit_test(unproven_one_hears_nothing_behind_message_2_whatever_ends_it),
     };
     return cmocka_run_group_tests_name("test_sim_tunnel_limits", tests, NULL, NULL);
 }
