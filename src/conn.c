@@ -122,6 +122,11 @@ static const char *late_text(uint8_t late)
     }
 }
 
+bool framed_conn_is_mute(const struct conn *c)
+{
+    return c->io != NULL && c->io->spoiled && tunnel_of(c->io) != NULL;
+}
+
 void framed_conn_why(const struct conn *c, enum framed_status why, char *text, size_t size)
 {
     const struct channel *ch = c->io != NULL ? c->io->channel : NULL;
@@ -479,6 +484,7 @@ static enum framed_status open_record(struct conn_io *io)
     enum framed_status st = framed_tunnel_text(tunnel_of(io), &text);
     if (st == FRAMED_CLOSED) return framed_reader_end(&io->reader);
     io->spoiled = st == FRAMED_AUTH || st == FRAMED_MALFORMED || st == FRAMED_TOO_LARGE;
+    if (io->spoiled) framed_writer_fini(&io->writer);    /* §9.3: nothing is sent any more */
     if (st == FRAMED_TOO_LARGE) return FRAMED_MALFORMED; /* no record, and no frame */
     if (st != FRAMED_OK) return st;
     uint32_t limit = tunnel_of(io)->limit; /* of this peer's own */

@@ -178,6 +178,9 @@ static inline void conn_touch(struct conn *c)
     c->quiet_since = (uint32_t)framed_loop_now(c->kind->loop);
 }
 
+/* A record was wrong: nothing is sent any more, since nobody knows who would read it. */
+bool framed_conn_is_mute(const struct conn *c);
+
 /* Inside `over`: why, for people; a length that was not allowed with what was claimed, what is allowed, what it looks like. */
 enum { CONN_WHY_SIZE = 640 };
 void framed_conn_why(const struct conn *c, enum framed_status why, char *text, size_t size);

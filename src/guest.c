@@ -239,6 +239,7 @@ static void guest_over(struct conn *c, enum framed_status why)
     if (why == FRAMED_TOO_LARGE || why == FRAMED_TRUNCATED || why == FRAMED_MALFORMED)
         count(&worker_of(g)->framing_errors, 1);
     log_over(g, why);
+    if (framed_conn_is_mute(c)) drop_later_calls(g);
     finish_if_done(g);
 }
 

@@ -314,20 +314,28 @@ size_t framed_tunnel_wants(const struct tunnel *t)
 
 /* ---- what comes ---- */
 
+/* §9.3: both directions forget their keys. */
+static enum framed_status wrong_record(struct tunnel *t, enum framed_status why)
+{
+    framed_records_fini(&t->in);
+    framed_records_fini(&t->out);
+    return why;
+}
+
 enum framed_status framed_tunnel_text(struct tunnel *t, struct framed_bytes *text)
 {
     struct framed_bytes record;
     for (;;) {
         enum record_type type;
         enum framed_status st = framed_reader_next(&t->reader, &record);
-        if (st != FRAMED_OK) return st;
+        if (st != FRAMED_OK) return st == FRAMED_TOO_LARGE ? wrong_record(t, st) : st;
         st = framed_record_open(&t->in, (uint8_t *)(uintptr_t)record.at, record.len, &type, text);
-        if (st != FRAMED_OK) return st;
+        if (st != FRAMED_OK) return wrong_record(t, st);
         if (!t->proven) {
             t->proven = true;
             if (!framed_tunnel_trusts(t)) return refuse(t);
         }
         if (type == RECORD_DATA) return FRAMED_OK;
-        if (type == RECORD_CLOSE) return t->reader.at == t->reader.end ? FRAMED_CLOSED : FRAMED_MALFORMED;
+        if (type == RECORD_CLOSE) return t->reader.at == t->reader.end ? FRAMED_CLOSED : wrong_record(t, FRAMED_MALFORMED);
     }
 }

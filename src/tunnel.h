@@ -101,7 +101,7 @@ size_t framed_tunnel_wants(const struct tunnel *t);
 /*
  * The next bytes of the peer's frames, in `reader`'s loan. FRAMED_OK: *text, valid until the next call. FRAMED_MORE: that needs more
  * records. FRAMED_CLOSED: the peer has ended its direction, and nothing comes behind that. FRAMED_AUTH, FRAMED_MALFORMED,
- * FRAMED_TOO_LARGE, FRAMED_NOMEM.
+ * FRAMED_TOO_LARGE: a record was wrong, and nothing of ours is sealed any more, CLOSE neither. FRAMED_NOMEM.
  */
 enum framed_status framed_tunnel_text(struct tunnel *t, struct framed_bytes *text);
 

@@ -72,7 +72,247 @@ static void no_bit_of_message_3_may_change(void **state)
     }
 }
 
+/* ---- records ---- */
+
+/* A session that has had `before` requests answered, and has two more requests as records that are not sent yet. */
+struct pause {
+    struct house h;
+    struct hand a;
+    uint8_t *one, *two;
+    size_t one_len, two_len;
+};
+
+static void pause_begin(struct pause *p, enum framed_protection protection, size_t before)
+{
+    house_serves(&p->h, protection);
+    p->a = entered(protection);
+    for (size_t i = 0; i < before; i++) assert_hand_echoes(&p->a, "before");
+    p->h.rig.started = 0;
+    uint8_t *frame = framed_text("one", 3);
+    p->one = hand_seal(&p->a, RECORD_DATA, frame, 7, &p->one_len);
+    memcpy(frame + FRAMED_LENGTH_SIZE, "two", 3);
+    p->two = hand_seal(&p->a, RECORD_DATA, frame, 7, &p->two_len);
+    free(frame);
+}
+
+/* The server has given it up after `started` more requests: nothing more was said to whoever is there, CLOSE neither. */
+static void pause_is_dead(struct pause *p, size_t requests)
+{
+    sim_run_ms(0);
+    assert_int_equal(p->h.rig.started, requests);
+    for (size_t i = 0; i < requests; i++) hand_hears(&p->a, i == 0 ? "one" : "two", 3);
+    if (sim_peer_state(p->a.peer) == SIM_OPEN) { /* a length that waits for more */
+        sim_peer_finish(p->a.peer);
+        sim_run_ms(0);
+    } else {
+        assert_int_equal(sim_peer_received(p->a.peer).len, 0);
+    }
+    assert_int_equal(sim_peer_state(p->a.peer), SIM_ENDED);
+    assert_int_equal(rig_logged(&p->h.rig, "closed: the peer closed the connection"), 0);
+    assert_int_equal(p->h.rig.started, requests);
+}
+
+static void pause_end(struct pause *p)
+{
+    free(p->one);
+    free(p->two);
+    hand_end(&p->a);
+    house_stop(&p->h);
+}
+
+static void no_bit_of_a_record_may_change(void **state)
+{
+    (void)state;
+    for (size_t bit = 0; bit < 8 * (RECORD_HEAD + 7 + RECORD_TAIL); bit++) {
+        struct pause p;
+        pause_begin(&p, keyed[bit % KEYED], 1);
+        p.one[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        hand_send_raw(&p.a, p.one, p.one_len);
+        pause_is_dead(&p, 0);
+        pause_end(&p);
+    }
+}
+
+static void record_that_was_cut_or_extended_ends_the_connection_unread(void **state)
+{
+    (void)state;
+    for (size_t cut = 1; cut < RECORD_HEAD + 7 + RECORD_TAIL - FRAMED_LENGTH_SIZE; cut++) {
+        struct pause p;
+        pause_begin(&p, keyed[cut % KEYED], 1);
+        p.one[3] = (uint8_t)(p.one[3] - cut);
+        hand_send_raw(&p.a, p.one, p.one_len - cut);
+        pause_is_dead(&p, 0);
+        pause_end(&p);
+        pause_begin(&p, keyed[cut % KEYED], 1);
+        p.one[3] = (uint8_t)(p.one[3] + cut);
+        sim_peer_send(p.a.peer, p.one, p.one_len);
+        hand_send_raw(&p.a, p.two, cut);
+        pause_is_dead(&p, 0);
+        pause_end(&p);
+    }
+}
+
+static void record_that_is_lost_repeated_swapped_or_reflected_ends_the_connection(void **state)
+{
+    const size_t places[] = {0, 1, 7};
+    (void)state;
+    for (size_t i = 0; i < KEYED * 3; i++) {
+        struct pause p;
+        pause_begin(&p, keyed[i / 3], places[i % 3]); /* lost */
+        hand_send_raw(&p.a, p.two, p.two_len);
+        pause_is_dead(&p, 0);
+        pause_end(&p);
+        pause_begin(&p, keyed[i / 3], places[i % 3]); /* repeated */
+        hand_send_raw(&p.a, p.one, p.one_len);
+        hand_send_raw(&p.a, p.one, p.one_len);
+        pause_is_dead(&p, 1);
+        pause_end(&p);
+        pause_begin(&p, keyed[i / 3], places[i % 3]); /* swapped */
+        sim_peer_send(p.a.peer, p.two, p.two_len);
+        hand_send_raw(&p.a, p.one, p.one_len);
+        pause_is_dead(&p, 0);
+        pause_end(&p);
+        pause_begin(&p, keyed[i / 3], places[i % 3]); /* reflected */
+        hand_send_raw(&p.a, p.one, p.one_len);
+        struct framed_bytes echo = sim_peer_received(p.a.peer);
+        assert_int_equal(echo.len, p.one_len);
+        uint8_t *back = malloc(echo.len);
+        assert_non_null(back);
+        memcpy(back, echo.at, echo.len);
+        hand_send_raw(&p.a, back, p.one_len);
+        free(back);
+        pause_is_dead(&p, 1);
+        pause_end(&p);
+    }
+}
+
+static void record_of_another_session_ends_the_connection(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        for (size_t before = 0; before < 3; before++) {
+            struct pause p;
+            pause_begin(&p, keyed[i], before);
+            struct hand other = entered(keyed[i]);
+            for (size_t k = 0; k < before; k++) assert_hand_echoes(&other, "before");
+            p.h.rig.started = 0;
+            hand_send_raw(&other, p.one, p.one_len); /* in the same place of its stream */
+            assert_hand_cut(&other);
+            assert_int_equal(p.h.rig.started, 0);
+            hand_send_raw(&p.a, p.one, p.one_len); /* and where it belongs it is right */
+            hand_hears(&p.a, "one", 3);
+            hand_end(&other);
+            pause_end(&p);
+        }
+    }
+}
+
+/* What was asked before, and is answered only afterwards, gets no answer any more: nobody knows who would read it. */
+static void nothing_is_said_behind_a_wrong_record(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct pause p;
+        pause_begin(&p, keyed[i], 0);
+        free(p.one);
+        p.a = entered(keyed[i]);
+        uint8_t *frame = framed_text("D", 1);
+        p.one = hand_seal(&p.a, RECORD_DATA, frame, 5, &p.one_len);
+        free(frame);
+        hand_send_raw(&p.a, p.one, p.one_len);
+        assert_int_equal(p.h.rig.kept_count, 1);
+        hand_send_raw(&p.a, p.one, p.one_len); /* again */
+        assert_hand_cut(&p.a);
+        assert_int_equal(framed_call_left_ms(p.h.rig.kept[0]), 0);
+        assert_int_equal(rig_answer(&p.h.rig, 0), FRAMED_CLOSED); /* and the handler is told */
+        sim_run_ms(3000);
+        assert_hand_cut(&p.a);
+        assert_int_equal(rig_stats(&p.h.rig).replies, 0);
+        assert_int_equal(rig_logged(&p.h.rig, "a record that did not open"), 1);
+        pause_end(&p);
+    }
+}
+
+/* Nor an answer that is ready and has not left; and the end is in order, however much more comes. */
+static void answer_that_waits_is_not_sent_behind_a_wrong_record(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct pause p;
+        pause_begin(&p, keyed[i], 1);
+        sim_peer_send(p.a.peer, p.one, p.one_len);
+        hand_send_raw(&p.a, p.one, p.one_len);
+        assert_int_equal(p.h.rig.started, 1);
+        assert_hand_cut(&p.a);
+        hand_send_raw(&p.a, p.two, p.two_len);
+        assert_false(sim_peer_let_go(p.a.peer)); /* it reads, and throws away */
+        sim_peer_finish(p.a.peer);
+        sim_run_ms(0);
+        assert_true(sim_peer_let_go(p.a.peer));
+        assert_hand_cut(&p.a);
+        assert_int_equal(p.h.rig.started, 1);
+        pause_end(&p);
+    }
+}
+
 /* ---- replay ---- */
+
+static void recorded_stream_is_worth_nothing_later(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct house h;
+        house_serves(&h, keyed[i]);
+        struct hand a = hand_of(FRAMED_CONNECTOR, keyed[i]);
+        uint8_t stream[1024];
+        size_t n, len, record_len;
+        hand_compose(&a);
+        memcpy(stream, a.flight, n = a.flight_len);
+        size_t first = n;
+        a.peer = connected();
+        hand_send_raw(&a, a.flight, a.flight_len);
+        sim_peer_take(a.peer, PREFACE);
+        assert_int_equal(hand_hear(&a), FRAMED_OK);
+        if (needs_identity(keyed[i])) {
+            assert_int_equal(framed_handshake_say(&a.hs, stream + n, &len), FRAMED_OK);
+            n += len;
+        }
+        hand_split(&a);
+        uint8_t *frame = framed_text("pay", 3), *record = hand_seal(&a, RECORD_DATA, frame, 7, &record_len);
+        memcpy(stream + n, record, record_len);
+        n += record_len;
+        free(frame);
+        free(record);
+        hand_send_raw(&a, stream + first, n - first);
+        hand_hears(&a, "pay", 3);
+        assert_int_equal(h.rig.started, 1);
+        for (int pieces = 0; pieces < 2; pieces++) {
+            struct sim_peer *again = connected();
+            sim_peer_send(again, stream, pieces ? first : n);
+            sim_run_ms(0);
+            size_t answered = sim_peer_received(again).len;
+            assert_true(answered >= PREFACE + 4 + 48); /* message 2, of other keys, and nothing behind it */
+            if (pieces) {
+                sim_peer_send(again, stream + first, n - first);
+                sim_run_ms(0);
+            }
+            assert_int_equal(sim_peer_received(again).len, answered);
+            assert_int_equal(sim_peer_state(again), SIM_ENDED);
+        }
+        struct sim_peer *alone = connected(); /* the first flight alone */
+        uint64_t began = sim_now_ms();
+        sim_peer_send(alone, stream, first);
+        sim_run_ms(0);
+        size_t answered = sim_peer_received(alone).len;
+        sim_run_ms(6000);
+        assert_ended_at(alone, began + 5000);
+        assert_int_equal(sim_peer_received(alone).len, answered);
+        assert_int_equal(h.rig.started, 1);
+        assert_int_equal(h.judged, 1);
+        hand_end(&a);
+        house_stop(&h);
+    }
+}
 
 /* ---- strangers ---- */
 
@@ -206,6 +446,36 @@ static void servers_own_secret_makes_nobody_a_client(void **state)
     }
 }
 
+/* The bytes that a server says are no client's. */
+static void reflection_of_what_the_server_says_opens_nothing(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct house h;
+        house_serves(&h, keyed[i]);
+        struct hand a = hand_of(FRAMED_CONNECTOR, keyed[i]);
+        a.peer = connected();
+        hand_compose(&a);
+        hand_send_raw(&a, a.flight, a.flight_len);
+        struct framed_bytes got = sim_peer_received(a.peer);
+        uint8_t back[256];
+        size_t n = got.len;
+        assert_in_range(n, PREFACE + 1, sizeof back);
+        memcpy(back, got.at, n);
+        struct hand b = {.peer = connected()};
+        hand_send_raw(&b, back, n); /* to another connection, from its start */
+        assert_hand_cut(&b);
+        sim_peer_send(a.peer, back + PREFACE, n - PREFACE); /* to its own, as message 3 or as a record */
+        sim_run_ms(0);
+        assert_int_equal(sim_peer_received(a.peer).len, n);
+        assert_int_equal(sim_peer_state(a.peer), SIM_ENDED);
+        assert_int_equal(h.rig.started, 0);
+        assert_int_equal(h.judged, 0);
+        hand_end(&a);
+        house_stop(&h);
+    }
+}
+
 /* ---- which ids there are ---- */
 
 struct effort {
@@ -295,10 +565,18 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_bit_of_the_first_flight_may_change),
         cmocka_unit_test(no_bit_of_message_3_may_change),
+        cmocka_unit_test(no_bit_of_a_record_may_change),
+        cmocka_unit_test(record_that_was_cut_or_extended_ends_the_connection_unread),
+        cmocka_unit_test(record_that_is_lost_repeated_swapped_or_reflected_ends_the_connection),
+        cmocka_unit_test(record_of_another_session_ends_the_connection),
+        cmocka_unit_test(nothing_is_said_behind_a_wrong_record),
+        cmocka_unit_test(answer_that_waits_is_not_sent_behind_a_wrong_record),
+        cmocka_unit_test(recorded_stream_is_worth_nothing_later),
         cmocka_unit_test(strangers_at_a_port_that_wants_keys_hear_nothing),
         cmocka_unit_test(stranger_makes_the_server_hold_little),
         cmocka_unit_test(unknown_client_is_told_so_and_asks_nothing),
         cmocka_unit_test(servers_own_secret_makes_nobody_a_client),
+        cmocka_unit_test(reflection_of_what_the_server_says_opens_nothing),
         cmocka_unit_test(unknown_id_is_answered_like_a_wrong_key),
         cmocka_unit_test(no_key_of_the_servers_comes_twice),
     };

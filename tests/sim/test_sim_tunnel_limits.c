@@ -8,6 +8,45 @@
 
 /* ---- lengths that lie ---- */
 
+static void lengths_that_no_message_or_record_has_end_it_before_anything_is_held(void **state)
+{
+    const uint32_t lengths[] = {0, 1, 16, 65536, 1u << 24, 0x7fffffff, 0xffffffff};
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct house h;
+        house_serves(&h, keyed[i]);
+        for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++) {
+            const uint8_t word[] = {(uint8_t)(lengths[k] >> 24), (uint8_t)(lengths[k] >> 16), (uint8_t)(lengths[k] >> 8),
+                                    (uint8_t)lengths[k]};
+            struct hand a = hand_of(FRAMED_CONNECTOR, keyed[i]); /* in the place of message 1 */
+            a.peer = connected();
+            hand_compose(&a);
+            size_t opening = HEAD + (size_t)a.flight[7];
+            sim_peer_send(a.peer, a.flight, opening);
+            hand_send_raw(&a, word, 4);
+            assert_int_equal(sim_peer_state(a.peer), SIM_ENDED);
+            assert_true(sim_peer_received(a.peer).len <= PREFACE);
+            hand_end(&a);
+            if (needs_identity(keyed[i])) { /* of message 3 */
+                a = hand_of(FRAMED_CONNECTOR, keyed[i]);
+                hand_knock(&a);
+                hand_send_raw(&a, word, 4);
+                assert_hand_cut(&a);
+                hand_end(&a);
+            }
+            a = entered(keyed[i]); /* of a record */
+            assert_hand_echoes(&a, "in");
+            uint64_t before = rig_stats(&h.rig).memory;
+            hand_send_raw(&a, word, 4);
+            if (lengths[k] < 17) hand_send_raw(&a, "sixteen bytes...", lengths[k]); /* no record: known when it is there */
+            assert_hand_cut(&a);
+            assert_true(rig_stats(&h.rig).memory <= before);
+            hand_end(&a);
+        }
+        house_stop(&h);
+    }
+}
+
 static void memory_follows_the_bytes_that_came_and_not_what_was_claimed(void **state)
 {
     (void)state;
@@ -120,13 +159,41 @@ static void unproven_one_hears_nothing_behind_message_2_whatever_ends_it(void **
 
 /* ---- floods ---- */
 
+static void pads_are_ignored_and_the_seventeenth_in_a_row_is_an_error(void **state)
+{
+    static uint8_t zeros[RECORD_BODY_MOST];
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct house h;
+        house_serves(&h, keyed[i]);
+        struct hand a = entered(keyed[i]);
+        for (int k = 0; k < 16; k++) hand_say(&a, RECORD_PAD, zeros, k == 3 ? sizeof zeros : (size_t)k);
+        assert_hand_echoes(&a, "in");
+        uint64_t before = rig_stats(&h.rig).memory;
+        for (int k = 0; k < 16; k++) hand_say(&a, RECORD_PAD, zeros, (size_t)k);
+        sim_run_ms(0);
+        assert_true(rig_stats(&h.rig).memory <= before);
+        assert_hand_echoes(&a, "still in");
+        for (int k = 0; k < 16; k++) hand_say(&a, RECORD_PAD, zeros, 0);
+        a.out.pads = 0; /* what a decent sender's records do not allow */
+        hand_say(&a, RECORD_PAD, zeros, 0);
+        sim_run_ms(0);
+        assert_hand_cut(&a);
+        assert_int_equal(rig_logged(&h.rig, "no record, where one must come"), 1);
+        hand_end(&a);
+        house_stop(&h);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lengths_that_no_message_or_record_has_end_it_before_anything_is_held),
         cmocka_unit_test(memory_follows_the_bytes_that_came_and_not_what_was_claimed),
         cmocka_unit_test(handshake_has_a_deadline_that_dribbling_does_not_move),
         cmocka_unit_test(flood_of_half_open_ones_holds_up_nobody),
         cmocka_unit_test(unproven_one_hears_nothing_behind_message_2_whatever_ends_it),
+        cmocka_unit_test(pads_are_ignored_and_the_seventeenth_in_a_row_is_an_error),
     };
     return cmocka_run_group_tests_name("test_sim_tunnel_limits", tests, NULL, NULL);
 }
