@@ -499,6 +499,7 @@ static void take_frames(struct conn *c)
     enum framed_status st = FRAMED_OK;
     uint64_t taken = 0;
     struct framed_bytes payload;
+    bool unproven = is_unproven(io);
     do {
         while (willing_with(c, io->writer.unsent) && (st = framed_reader_next(&io->reader, &payload)) == FRAMED_OK) {
             io->frame(c, payload);
@@ -508,6 +509,8 @@ static void take_frames(struct conn *c)
     if (taken > 0) {
         count(&c->kind->frames_in, taken - (io->spoiled && tunnel_of(io) == NULL)); /* a trailer is known behind its frame */
         io->frame_since = now_of(c);
+    } else if (unproven && !is_unproven(io)) {
+        io->frame_since = now_of(c); /* the opening's time is over: a frame's begins */
     }
     if (st < FRAMED_OK) {
         io->claimed = framed_reader_claimed(&io->reader);

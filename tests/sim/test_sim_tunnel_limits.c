@@ -157,6 +157,25 @@ static void unproven_one_hears_nothing_behind_message_2_whatever_ends_it(void **
     house_stop(&h);
 }
 
+/* What begins with its proof has the time of any frame, from then on. */
+static void frame_that_begins_with_the_proof_has_its_whole_time(void **state)
+{
+    struct house h;
+    (void)state;
+    house_serves(&h, FRAMED_SHARED_KEY);
+    struct hand a = hand_of(FRAMED_CONNECTOR, FRAMED_SHARED_KEY);
+    hand_knock(&a);
+    sim_run_ms(4000);
+    hand_say(&a, RECORD_DATA, "\0\0\0\x03o", 5);
+    sim_run_ms(9500); /* frame_ms: 10 s */
+    assert_int_equal(sim_peer_state(a.peer), SIM_OPEN);
+    hand_say(&a, RECORD_DATA, "ne", 2);
+    sim_run_ms(0);
+    hand_hears(&a, "one", 3);
+    hand_end(&a);
+    house_stop(&h);
+}
+
 /* ---- floods ---- */
 
 static void pads_are_ignored_and_the_seventeenth_in_a_row_is_an_error(void **state)
@@ -193,6 +212,7 @@ int main(void)
         cmocka_unit_test(handshake_has_a_deadline_that_dribbling_does_not_move),
         cmocka_unit_test(flood_of_half_open_ones_holds_up_nobody),
         cmocka_unit_test(unproven_one_hears_nothing_behind_message_2_whatever_ends_it),
+        cmocka_unit_test(frame_that_begins_with_the_proof_has_its_whole_time),
         cmocka_unit_test(pads_are_ignored_and_the_seventeenth_in_a_row_is_an_error),
     };
     return cmocka_run_group_tests_name("test_sim_tunnel_limits", tests, NULL, NULL);
