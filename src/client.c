@@ -284,13 +284,15 @@ void framed_client_config_init(struct framed_client_config *config, size_t size)
 
 /* ---- keys ---- */
 
-/* Every key that the protection needs, and none besides. */
+/* Every key that the protection needs, and none besides; zeros are one that somebody forgot. */
 static bool keys_suit(const struct framed_client_config *c)
 {
+    static const struct framed_key zeros;
     bool pinned = c->protection == FRAMED_PINNED_KEYS || c->protection == FRAMED_SHARED_AND_PINNED;
     bool shared = c->protection == FRAMED_SHARED_KEY || c->protection == FRAMED_SHARED_AND_PINNED;
     if (pinned != (c->secret_key != NULL) || pinned != (c->peer_key_count > 0)) return false;
     if (c->peer_key_count > FRAMED_PEER_KEYS_MOST || (pinned && c->peer_keys == NULL)) return false;
+    if (c->shared_key != NULL && framed_key_same(c->shared_key, &zeros)) return false;
     return shared == (c->shared_key != NULL) && (shared || c->key_id.len == 0) && c->key_id.len <= FRAMED_KEY_ID_MOST;
 }
 

@@ -307,6 +307,7 @@ static void config_without_the_keys_it_needs_is_refused(void **state)
         if (needs_shared(keyed[i])) {
             c[n++].shared_key = NULL;
             c[n++].key_id.len = FRAMED_KEY_ID_MOST + 1;
+            c[n++].shared_key = &zeros;
         } else {
             c[n++].shared_key = &ring()->shared;
             c[n++].key_id = framed_bytes_str("x");
