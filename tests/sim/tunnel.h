@@ -76,7 +76,7 @@ static inline bool house_shared_key(void *ctx, struct framed_bytes id, struct fr
     return true;
 }
 
-static inline bool house_authorize(void *ctx, const struct framed_peer *peer)
+static inline bool house_authorize(void *ctx, struct framed_peer *peer)
 {
     struct house *h = ctx;
     h->judged++;
