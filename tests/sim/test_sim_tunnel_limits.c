@@ -87,7 +87,7 @@ static void handshake_has_a_deadline_that_dribbling_does_not_move(void **state)
         uint8_t *record = hand_seal(&half, RECORD_PAD, "", 0, len > 0 ? &(size_t){0} : &len);
         for (size_t n = 0; n < 12; n++) {
             sim_peer_send(dribbles.peer, dribbles.flight + n, 1);
-            if (n < len) sim_peer_send(half.peer, half.flight_len > 0 ? half.flight + n : record + n, 1);
+            if (n >= 2 && n - 2 < len) sim_peer_send(half.peer, (half.flight_len > 0 ? half.flight : record) + n - 2, 1);
             sim_run_ms(480);
         }
         assert_ended_at(silent, 5000);
