@@ -669,7 +669,7 @@ static bool received_before(struct conn *c, uint8_t **at, size_t *n)
         return false;
     }
     if (st != FRAMED_OK) {
-        if (st == FRAMED_NOMEM || st == FRAMED_OS) {
+        if (st == FRAMED_NOMEM || st == FRAMED_OS || st == FRAMED_LIMIT) {
             framed_conn_break(c, st);
             return false;
         }

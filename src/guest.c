@@ -296,9 +296,28 @@ void framed_guest_recheck(struct guest *g)
     framed_conn_flush(&g->conn);
 }
 
+void framed_guest_evict(struct guest *g)
+{
+    atomic_fetch_add_explicit(&worker_of(g)->server->refused, 1, memory_order_relaxed);
+    log_end(g, FRAMED_LOG_WARNING, "too many at once that have not proven who they are");
+    framed_conn_break(&g->conn, FRAMED_LIMIT);
+}
+
+bool framed_guest_begins(void *owner, uint8_t mode)
+{
+    struct guest *g = guest_of(owner);
+    struct worker *w = worker_of(g);
+    framed_strangers_enter(&w->strangers, g);
+    if (mode >> 4 == FRAMED_SHARED_KEY || framed_strangers_may_begin(&w->strangers, framed_loop_now(&w->loop))) return true;
+    atomic_fetch_add_explicit(&w->server->refused, 1, memory_order_relaxed);
+    log_end(g, FRAMED_LOG_WARNING, "too many handshakes a second");
+    return false;
+}
+
 bool framed_guest_trusts(void *owner, struct framed_peer *peer)
 {
     struct guest *g = guest_of(owner);
+    framed_strangers_leave(&worker_of(g)->strangers, g);
     const struct framed_server_config *config = &worker_of(g)->config;
     char address[OS_ADDRESS_TEXT_SIZE];
     framed_os_host_text(&g->host->is, g->conn.port, address, sizeof address);
@@ -317,5 +336,7 @@ const struct conn_ops framed_guest_ops = {
 
 enum framed_status framed_guest_begin(struct guest *g, intptr_t handle)
 {
+    struct worker *w = worker_of(g);
+    if (!w->kind.terms.accepts.plain) framed_strangers_enter(&w->strangers, g);
     return framed_conn_accept(&g->conn, g->conn.kind, handle);
 }

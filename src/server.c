@@ -11,7 +11,7 @@
 #include "address.h"
 #include <string.h>
 
-enum { ACCEPT_PAUSE_MS = 100, KEEPALIVE_GIVE_UP_MS = 30000, WORKERS_MOST = 1024 };
+enum { ACCEPT_PAUSE_MS = 100, KEEPALIVE_GIVE_UP_MS = 30000, WORKERS_MOST = 1024, HALF_OPEN_MOST = 1 << 20 };
 
 /* ---- config ---- */
 
@@ -42,6 +42,9 @@ static void fill_defaults(struct framed_server_config *c)
     default_to(&c->keepalive_ms, 60000);
     default_to(&c->workers, 1);
     default_to(&c->handshake_ms, 5000);
+    default_to(&c->max_half_open, 256);
+    default_to(&c->max_half_open_per_address, 16);
+    default_to(&c->max_handshakes, 500);
 }
 
 /* Which protections there are by default, and whether each has its keys. */
@@ -68,6 +71,7 @@ static enum framed_status read_config(const struct framed_server_config *given, 
     memcpy(c, given, given->size);
     if (c->handler == NULL || c->max_frame > FRAMED_FRAME_MOST || c->max_send > FRAMED_FRAME_MOST) return FRAMED_USAGE;
     if (c->replies != FRAMED_REPLIES_ORDERED && c->replies != FRAMED_REPLIES_NONE) return FRAMED_USAGE;
+    if (c->max_half_open > HALF_OPEN_MOST || c->max_half_open_per_address > HALF_OPEN_MOST) return FRAMED_USAGE;
     if (c->workers > WORKERS_MOST || c->spin_us > LOOP_SPIN_MOST_US) return FRAMED_USAGE;
     fill_defaults(c);
     enum framed_status st = suit_keys(c);
@@ -397,6 +401,7 @@ static enum framed_status take_keys(struct framed_server *srv)
 {
     struct framed_server_config *c = &srv->config;
     if ((c->protections & CHANNEL_KEYED) == 0) return FRAMED_OK;
+    srv->keys.begins = framed_guest_begins;
     srv->keys.trusts = framed_guest_trusts;
     srv->keys.shared_key = c->shared_key;
     srv->keys.shared_key_ctx = c->keys_ctx;

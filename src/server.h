@@ -13,6 +13,7 @@
 #include "conn.h"
 #include "hosts.h"
 #include "log.h"
+#include "strangers.h"
 
 struct guest;
 struct worker;
@@ -52,6 +53,7 @@ struct guest {
     struct framed_ordered calls; /* kept, in the order of their requests */
     struct guest *next; /* of those that have something to flush at the end of the turn, itself: the last; or spare */
     struct host *host;
+    uint32_t stranger; /* its place among its worker's strangers, from 1; 0: it is none */
 };
 
 struct listener {
@@ -80,6 +82,7 @@ struct worker {
     struct timer drain_timer;
     bool draining;
     bool drain_late;
+    struct strangers strangers;
     unsigned rechecked; /* of the server's rechecks */
     atomic_size_t load; /* connections given to it that are not gone */
     _Atomic uint64_t replies;
@@ -155,7 +158,10 @@ void framed_worker_guest_free(struct guest *g); /* its `gone` has come */
 
 /* guest.c */
 extern const struct conn_ops framed_guest_ops;
-/* tunnel_keys.trusts */
+/* A stranger has to go. */
+void framed_guest_evict(struct guest *g);
+/* tunnel_keys.begins, tunnel_keys.trusts */
+bool framed_guest_begins(void *owner, uint8_t mode);
 bool framed_guest_trusts(void *owner, struct framed_peer *peer);
 enum framed_status framed_guest_begin(struct guest *g, intptr_t handle);
 /* An inline answer; the call is the worker's fresh one. Consumes it. */

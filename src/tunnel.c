@@ -240,6 +240,7 @@ static enum framed_status answer(struct tunnel *t, const struct framed_opening *
 enum framed_status framed_tunnel_accept(struct tunnel **made, const struct tunnel_keys *keys, const struct framed_opening *o,
                                         uint32_t max_frame, void *owner, const struct framed_allocator *alloc)
 {
+    if (!keys->begins(owner, o->mode)) return FRAMED_LIMIT;
     struct tunnel *t = make(keys, o->mode, owner, alloc);
     if (t == NULL) return FRAMED_NOMEM;
     enum framed_status st = answer(t, o, max_frame);

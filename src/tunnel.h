@@ -21,6 +21,8 @@ struct tunnel_keys {
     framed_shared_key_fn *shared_key;     /* of who listens: NULL for who connects */
     void *shared_key_ctx;
     struct framed_key nobody; /* stands for keys that nobody has: an unknown id then fails like a wrong key, and as late */
+    /* Of who listens: whether this handshake may begin. */
+    bool (*begins)(void *owner, uint8_t mode);
     /* Whether this peer, who has proven what `peer` says, may go on. `owner` as given to framed_tunnel_new. */
     bool (*trusts)(void *owner, struct framed_peer *peer);
 };
@@ -79,7 +81,7 @@ enum framed_status framed_tunnel_identity(struct tunnel_keys *keys, const struct
 enum framed_status framed_tunnel_connect(struct tunnel **t, const struct tunnel_keys *keys, uint8_t mode, uint32_t max_frame,
                                          void *owner, const struct framed_allocator *alloc);
 
-/* For who listens, when this opening has come; `o` is open. Likewise. */
+/* For who listens, when this opening has come; `o` is open. Likewise; FRAMED_LIMIT: it may not begin. */
 enum framed_status framed_tunnel_accept(struct tunnel **t, const struct tunnel_keys *keys, const struct framed_opening *o,
                                         uint32_t max_frame, void *owner, const struct framed_allocator *alloc);
 

@@ -62,6 +62,7 @@ static bool each_guest(struct worker *w, bool (*visit)(struct guest *g, enum con
 void framed_worker_guest_free(struct guest *g)
 {
     struct worker *w = worker_of(g);
+    framed_strangers_leave(&w->strangers, g);
     framed_hosts_leave(&w->server->hosts, g->host);
     guest_put_back(g);
     framed_server_gone(w);
@@ -76,10 +77,12 @@ enum framed_status framed_worker_take(struct worker *w, const struct newcomer *n
     g->host = n->host;
     g->conn.port = n->port;
     enum framed_status st = framed_guest_begin(g, n->handle);
-    if (st != FRAMED_OK)
+    if (st != FRAMED_OK) {
+        framed_strangers_leave(&w->strangers, g);
         guest_put_back(g);
-    else if (w->draining)
+    } else if (w->draining) {
         framed_conn_drain(&g->conn);
+    }
     return st;
 }
 
@@ -207,6 +210,30 @@ static void fill_kind(struct worker *w)
     k->terms.keys = &w->server->keys;
 }
 
+/* A worker's share, at least one. */
+static uint32_t share(const struct worker *w, uint32_t of_all)
+{
+    uint32_t n = of_all / w->config.workers;
+    return n > 0 ? n : 1;
+}
+
+/* Only who has keys knows strangers from others. */
+static enum framed_status init_strangers(struct worker *w)
+{
+    const struct framed_server_config *c = &w->config;
+    uint64_t seed;
+    if ((c->protections & CHANNEL_KEYED) == 0) return FRAMED_OK;
+    enum framed_status st = framed_os_random(&seed, sizeof seed);
+    if (st == FRAMED_OK)
+        st = framed_strangers_init(&w->strangers, share(w, c->max_half_open), share(w, c->max_half_open_per_address),
+                                   share(w, c->max_handshakes), seed, w->server->alloc);
+    if (st != FRAMED_OK) {
+        framed_loop_fini(&w->loop);
+        framed_loop_fini_rest(&w->loop);
+    }
+    return st;
+}
+
 enum framed_status framed_worker_init(struct worker *w, struct framed_server *srv)
 {
     *w = (struct worker){.server = srv, .config = srv->config};
@@ -216,7 +243,7 @@ enum framed_status framed_worker_init(struct worker *w, struct framed_server *sr
     fill_kind(w);
     enum framed_status st = framed_loop_init(&w->loop, w->config.wait, srv->alloc, &srv->budget);
     w->loop.spin_us = w->config.spin_us;
-    return st;
+    return st == FRAMED_OK ? init_strangers(w) : st;
 }
 
 void framed_worker_fini(struct worker *w)
@@ -235,5 +262,6 @@ void framed_worker_fini_rest(struct worker *w)
         w->chunks = chunk->next;
         mem_free(&w->loop.pool.alloc, chunk, sizeof *chunk);
     }
+    framed_strangers_fini(&w->strangers, w->server->alloc);
     framed_loop_fini_rest(&w->loop);
 }

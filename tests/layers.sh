@@ -100,7 +100,7 @@ done
 
 foreign=$(nm --defined-only -g "$build/libframed.a" | awk 'NF == 3 {print $3}' | grep -v '^framed_' | sort -u)
 [ -z "$foreign" ] || bad "libframed.a defines $foreign"
-inner=$(nm -D --defined-only "$build/libframed.so.0" | awk 'NF == 3 {print $3}' | grep -E '^framed_(os|loop|pool|wheel|conn|guest|inbox|hosts|log|ordered|address)_' | sort -u)
+inner=$(nm -D --defined-only "$build/libframed.so.0" | awk 'NF == 3 {print $3}' | grep -E '^framed_(os|loop|pool|wheel|conn|guest|inbox|hosts|log|ordered|address|tunnel|channel|strangers)_' | sort -u)
 [ -z "$inner" ] || bad "libframed.so.0 exports $inner"
 
 [ "$failed" -eq 0 ] && echo "layers: proto computes, src/os acts, headers stand alone"

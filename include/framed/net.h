@@ -122,6 +122,13 @@ struct framed_server_config {
     uint32_t protections;
     uint32_t handshake_ms; /* for the opening of a connection that is not plain, and its handshake: 5 s */
 
+    /* Connections with keys that have not proven yet who they are, of all workers: at once, 256, and from one address (of IPv6: one
+     * /64), 16; then a random one of them is closed for the next. And handshakes with public keys begun in a second: 500; then who
+     * begins one is closed. */
+    uint32_t max_half_open;
+    uint32_t max_half_open_per_address;
+    uint32_t max_handshakes;
+
     const struct framed_key *secret_key; /* ours, for FRAMED_PINNED_KEYS and _SHARED_AND_PINNED: none; copied */
     framed_shared_key_fn *shared_key;    /* for FRAMED_SHARED_KEY and _SHARED_AND_PINNED: none */
     framed_authorize_fn *authorize; /* with secret_key it must be there; else default: who has a shared key may come in */
@@ -182,7 +189,7 @@ struct framed_server_stats {
     size_t size;
     /* counters */
     uint64_t accepted;     /* connections accepted */
-    uint64_t refused;      /* of these, closed at once because of the per-address limit */
+    uint64_t refused;      /* of these, closed because of the per-address limit, or of those of connections half open */
     uint64_t closed;       /* connections that are gone */
     uint64_t bytes_in;     /* bytes received, length words included */
     uint64_t bytes_out;    /* bytes handed to the system */

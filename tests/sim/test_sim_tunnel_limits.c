@@ -121,13 +121,65 @@ static void flood_of_half_open_ones_holds_up_nobody(void **state)
         hand_end(&a);
     }
     assert_hand_echoes(&good, "in");
+    assert_int_equal(rig_stats(&h.rig).refused, 256 - 16); /* all have one address: others are not touched */
     struct hand late = entered(FRAMED_SHARED_AND_PINNED);
     assert_hand_echoes(&late, "new");
     sim_run_ms(6000);
-    assert_int_equal(rig_stats(&h.rig).deadlines, 256);
+    assert_int_equal(rig_stats(&h.rig).deadlines, 15); /* one had to go for who came late */
     assert_hand_echoes(&late, "and on");
     hand_end(&late);
     hand_end(&good);
+    house_stop(&h);
+}
+
+static void half_open_ones_are_limited_in_all_too(void **state)
+{
+    struct house h;
+    (void)state;
+    house_start(&h, only(FRAMED_PINNED_KEYS));
+    h.rig.config.max_half_open = 5;
+    h.rig.config.max_half_open_per_address = 100;
+    rig_serve(&h.rig);
+    struct sim_peer *waiting[12];
+    for (size_t i = 0; i < 12; i++) {
+        waiting[i] = connected();
+        sim_run_ms(0);
+    }
+    size_t open = 0;
+    for (size_t i = 0; i < 12; i++) open += sim_peer_state(waiting[i]) == SIM_OPEN;
+    assert_int_equal(open, 5);
+    assert_int_equal(sim_peer_state(waiting[11]), SIM_OPEN); /* whoever comes, comes in */
+    assert_int_equal(rig_logged(&h.rig, "too many at once that have not proven who they are"), 7);
+    assert_int_equal(rig_stats(&h.rig).refused, 7);
+    sim_run_ms(5000);
+    assert_int_equal(rig_stats(&h.rig).deadlines, 5);
+    house_stop(&h);
+}
+
+static void handshakes_with_public_keys_are_limited_by_the_second(void **state)
+{
+    struct house h;
+    (void)state;
+    house_start(&h, only(FRAMED_PINNED_KEYS));
+    h.rig.config.max_handshakes = 3;
+    rig_serve(&h.rig);
+    sim_run_ms(1000);
+    for (int second = 0; second < 2; second++) {
+        for (int i = 0; i < 3; i++) {
+            struct hand in = entered(FRAMED_PINNED_KEYS);
+            assert_hand_echoes(&in, "in time");
+            hand_end(&in);
+        }
+        struct hand beyond = hand_of(FRAMED_CONNECTOR, FRAMED_PINNED_KEYS);
+        beyond.peer = connected();
+        hand_compose(&beyond);
+        hand_send_raw(&beyond, beyond.flight, beyond.flight_len);
+        sim_run_ms(0);
+        assert_int_equal(sim_peer_received(beyond.peer).len, 0);
+        hand_end(&beyond);
+        assert_int_equal(rig_logged(&h.rig, "too many handshakes a second"), second + 1);
+        sim_run_ms(1001);
+    }
     house_stop(&h);
 }
 
@@ -211,6 +263,8 @@ int main(void)
         cmocka_unit_test(memory_follows_the_bytes_that_came_and_not_what_was_claimed),
         cmocka_unit_test(handshake_has_a_deadline_that_dribbling_does_not_move),
         cmocka_unit_test(flood_of_half_open_ones_holds_up_nobody),
+        cmocka_unit_test(half_open_ones_are_limited_in_all_too),
+        cmocka_unit_test(handshakes_with_public_keys_are_limited_by_the_second),
         cmocka_unit_test(unproven_one_hears_nothing_behind_message_2_whatever_ends_it),
         cmocka_unit_test(frame_that_begins_with_the_proof_has_its_whole_time),
         cmocka_unit_test(pads_are_ignored_and_the_seventeenth_in_a_row_is_an_error),

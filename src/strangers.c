@@ -1,0 +1,93 @@
+/*
+ * strangers.c: those who have not proven who they are (strangers.h).
+ * Must not know sockets, nor what a handshake is.
+ * Invariants: list[i]->stranger is i + 1, and 0 of everybody else; count <= room.
+ */
+#include "strangers.h"
+#include "../proto/alloc.h"
+#include "server.h"
+#include <string.h>
+
+enum { SECOND_MS = 1000 };
+
+enum framed_status framed_strangers_init(struct strangers *s, uint32_t room, uint32_t per_address, uint32_t a_second,
+                                         uint64_t seed, const struct framed_allocator *alloc)
+{
+    *s = (struct strangers){.room = room, .per_address = per_address, .a_second = a_second, .dice = seed | 1};
+    s->list = mem_new(alloc, room * sizeof *s->list);
+    return s->list != NULL ? FRAMED_OK : FRAMED_NOMEM;
+}
+
+void framed_strangers_fini(struct strangers *s, const struct framed_allocator *alloc)
+{
+    mem_free(alloc, s->list, s->room * sizeof *s->list);
+    *s = (struct strangers){0};
+}
+
+/* xorshift64: nobody outside sees what it gives. */
+static uint32_t roll(struct strangers *s, uint32_t bound)
+{
+    s->dice ^= s->dice << 13;
+    s->dice ^= s->dice >> 7;
+    s->dice ^= s->dice << 17;
+    return (uint32_t)(s->dice >> 32) % bound;
+}
+
+void framed_strangers_leave(struct strangers *s, struct guest *g)
+{
+    if (g->stranger == 0) return;
+    struct guest *last = s->list[--s->count];
+    s->list[g->stranger - 1] = last;
+    last->stranger = g->stranger;
+    g->stranger = 0;
+}
+
+/* One IPv4 address, one network of IPv6 (a /64: whoever has one address there has them all). Local sockets have none. */
+static bool same_address(const struct os_host *a, const struct os_host *b)
+{
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    static const struct os_host local;
+    if (memcmp(a, &local, sizeof *a) == 0) return false;
+    return memcmp(a->bytes, b->bytes, memcmp(a->bytes, mapped, sizeof mapped) == 0 ? sizeof a->bytes : 8) == 0;
+}
+
+/* Of those who came from there, the n-th; NULL: there are not so many, but *n fewer. */
+static struct guest *from_address(const struct strangers *s, const struct os_host *is, uint32_t *n)
+{
+    for (uint32_t i = 0; i < s->count; i++)
+        if (same_address(&s->list[i]->host->is, is) && (*n)-- == 0) return s->list[i];
+    return NULL;
+}
+
+/* Who has to go for one more from there; NULL: nobody. */
+static struct guest *unlucky(struct strangers *s, const struct os_host *is)
+{
+    uint32_t left = s->per_address - 1;
+    if (from_address(s, is, &left) != NULL) {
+        uint32_t n = roll(s, s->per_address);
+        return from_address(s, is, &n);
+    }
+    return s->count == s->room ? s->list[roll(s, s->count)] : NULL;
+}
+
+void framed_strangers_enter(struct strangers *s, struct guest *g)
+{
+    if (s->room == 0 || g->stranger != 0) return;
+    struct guest *goes = unlucky(s, &g->host->is);
+    if (goes != NULL) {
+        framed_strangers_leave(s, goes);
+        framed_guest_evict(goes);
+    }
+    s->list[s->count++] = g;
+    g->stranger = s->count;
+}
+
+bool framed_strangers_may_begin(struct strangers *s, uint64_t now_ms)
+{
+    if (s->room == 0) return true;
+    if (now_ms - s->second >= SECOND_MS) {
+        s->second = now_ms;
+        s->begun = 0;
+    }
+    return s->begun++ < s->a_second;
+}
