@@ -153,8 +153,10 @@ uint32_t framed_channel_claimed(const struct channel *ch)
 static const char *words_of_tunnel(const struct channel *ch, enum framed_status why)
 {
     const struct tunnel *t = ch->tunnel;
-    if (t->refused)
-        return ch->terms->connects ? "the peer has another key than it must have" : "the peer's key is not allowed here";
+    if (t->refused && ch->terms->connects)
+        return ch->is_open ? "the peer does not let us in: our key is not allowed there"
+                           : "the peer has another key than it must have";
+    if (t->refused) return "the peer's key is not allowed here";
     switch (why) {
     case FRAMED_AUTH:
         return ch->is_open ? "a record that did not open: bytes were changed, or a record was lost or repeated"

@@ -45,7 +45,8 @@ struct tunnel {
     uint8_t mode;
     bool connects;
     bool proven;  /* that the peer is there now: of NNpsk0, by its first record */
-    bool refused; /* it is who it says, and may not */
+    bool refused; /* one of the two is who it says, and may not */
+    bool heard;   /* a record of the peer's */
     uint8_t key[NOISE_KEY_SIZE], hash[NOISE_KEY_SIZE];
     uint8_t id[FRAMED_KEY_ID_MOST];
     uint8_t id_len;
@@ -103,7 +104,8 @@ size_t framed_tunnel_wants(const struct tunnel *t);
 /*
  * The next bytes of the peer's frames, in `reader`'s loan. FRAMED_OK: *text, valid until the next call. FRAMED_MORE: that needs more
  * records. FRAMED_CLOSED: the peer has ended its direction, and nothing comes behind that. FRAMED_AUTH, FRAMED_MALFORMED,
- * FRAMED_TOO_LARGE: a record was wrong, and nothing of ours is sealed any more, CLOSE neither. FRAMED_NOMEM.
+ * FRAMED_TOO_LARGE: a record was wrong, and nothing of ours is sealed any more, CLOSE neither. FRAMED_AUTH is also: one of the two
+ * does not let the other in. FRAMED_NOMEM.
  */
 enum framed_status framed_tunnel_text(struct tunnel *t, struct framed_bytes *text);
 

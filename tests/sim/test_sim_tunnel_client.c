@@ -369,6 +369,65 @@ static void impostor_is_not_shown_the_clients_key(void **state)
     }
 }
 
+/* The server knows who we are, and does not let us in: that is said, and that nothing has been done. */
+static void client_that_is_not_let_in_knows_it_and_that_nothing_was_executed(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct pair p = pair_opened(keyed[i]);
+        uint64_t one = started(p.client, "one", 1000), two = started(p.client, "two", 1000);
+        step_on(p.client);
+        hand_say(&p.a, RECORD_CLOSE, "\1", 1);
+        sim_peer_finish(p.a.peer);
+        struct framed_event first = next_event(p.client, 10), second = next_event(p.client, 10);
+        assert_int_equal(first.call, one);
+        assert_int_equal(first.status, FRAMED_AUTH);
+        assert_int_equal(first.outcome, FRAMED_NOT_EXECUTED);
+        assert_int_equal(second.call, two);
+        assert_int_equal(second.outcome, FRAMED_NOT_EXECUTED);
+        assert_int_equal(next_event(p.client, 10).status, FRAMED_AUTH);
+        assert_non_null(strstr(framed_client_error(p.client), "our key is not allowed there"));
+        pair_stop(&p);
+        /* Behind a reply it says nothing of what was asked since. */
+        p = pair_opened(keyed[i]);
+        (void)started(p.client, "one", 1000);
+        step_on(p.client);
+        hand_say_frame(&p.a, "reply", 5, 0);
+        assert_bytes(next_event(p.client, 10).payload, "reply", 5);
+        (void)started(p.client, "two", 1000);
+        step_on(p.client);
+        hand_say(&p.a, RECORD_CLOSE, "\1", 1);
+        second = next_event(p.client, 10);
+        assert_int_equal(second.status, FRAMED_AUTH);
+        assert_int_equal(second.outcome, FRAMED_MAYBE_EXECUTED);
+        pair_stop(&p);
+    }
+}
+
+static void client_that_the_server_does_not_know_is_told_so(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct house h;
+        struct framed_client_config config = keyed_config(keyed[i]);
+        struct framed_event event;
+        struct framed_client *client;
+        house_start(&h, only(keyed[i]));
+        h.nobody = keyed[i] == FRAMED_SHARED_KEY;
+        rig_serve(&h.rig);
+        if (needs_identity(keyed[i])) config.secret_key = &ring()->secret[STRANGER];
+        assert_int_equal(framed_client_new(&config, &client), FRAMED_OK);
+        assert_int_equal(framed_client_connect(client, WHERE, 1000), FRAMED_OK);
+        assert_int_equal(framed_client_call(client, framed_bytes_str("x"), 1000, &event), FRAMED_AUTH);
+        assert_int_equal(event.outcome, FRAMED_NOT_EXECUTED);
+        assert_non_null(strstr(framed_client_error(client), "our key is not allowed there"));
+        assert_int_equal(h.rig.started, 0);
+        assert_int_equal(rig_logged(&h.rig, "the peer's key is not allowed here"), 1);
+        framed_client_free(client);
+        house_stop(&h);
+    }
+}
+
 static void any_of_the_pinned_keys_will_do(void **state)
 {
     struct framed_key pins[2] = {ring()->public[STRANGER], ring() -> public[SERVER]};
@@ -783,6 +842,8 @@ int main(void)
         cmocka_unit_test(what_is_in_no_record_was_not_executed),
         cmocka_unit_test(config_without_the_keys_it_needs_is_refused),
         cmocka_unit_test(impostor_is_not_shown_the_clients_key),
+        cmocka_unit_test(client_that_is_not_let_in_knows_it_and_that_nothing_was_executed),
+        cmocka_unit_test(client_that_the_server_does_not_know_is_told_so),
         cmocka_unit_test(any_of_the_pinned_keys_will_do),
         cmocka_unit_test(client_does_with_nothing_less),
         cmocka_unit_test(nobody_who_answers_ends_the_connecting),
