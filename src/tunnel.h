@@ -187,7 +187,7 @@ static inline void framed_tunnel_left(struct tunnel *t, size_t n)
 /* What waits to leave on the wire. */
 static inline struct framed_bytes tunnel_waiting(const struct tunnel *t)
 {
-    return framed_bytes_of(t->wire + t->at, t->end - t->at);
+    return framed_bytes_of(t->wire != NULL ? t->wire + t->at : NULL, t->end - t->at);
 }
 
 #endif
