@@ -428,6 +428,37 @@ static void client_that_the_server_does_not_know_is_told_so(void **state)
     }
 }
 
+/* Of ours with ours, with keys that do not belong together: what each says of it. */
+static void keys_that_do_not_belong_together_open_nothing(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        for (int wrong = 0; wrong < 3; wrong++) { /* the shared key, its id, the pin */
+            if (wrong < 2 ? !needs_shared(keyed[i]) : !needs_identity(keyed[i])) continue;
+            struct house h;
+            struct framed_client_config config = keyed_config(keyed[i]);
+            struct framed_client *client;
+            house_serves(&h, keyed[i]);
+            if (wrong == 0) config.shared_key = &ring()->other;
+            if (wrong == 1) config.key_id = framed_bytes_str("client-8");
+            if (wrong == 2) config.peer_keys = &ring()->public[STRANGER];
+            assert_int_equal(framed_client_new(&config, &client), FRAMED_OK);
+            assert_int_equal(framed_client_connect(client, WHERE, 1000), wrong < 2 ? FRAMED_TRUNCATED : FRAMED_AUTH);
+            assert_non_null(
+                strstr(framed_client_error(client), wrong < 2 ? "it ended inside the handshake: the other end does not agree"
+                                                              : "the peer has another key than it must have"));
+            sim_run_ms(0);
+            assert_int_equal(rig_logged(&h.rig, wrong < 2 ? "the handshake failed: the two ends have other keys"
+                                                          : "it ended inside the handshake"),
+                             1);
+            assert_int_equal(h.judged, 0);
+            assert_int_equal(h.rig.started, 0);
+            framed_client_free(client);
+            house_stop(&h);
+        }
+    }
+}
+
 static void any_of_the_pinned_keys_will_do(void **state)
 {
     struct framed_key pins[2] = {ring()->public[STRANGER], ring() -> public[SERVER]};
@@ -844,6 +875,7 @@ int main(void)
         cmocka_unit_test(impostor_is_not_shown_the_clients_key),
         cmocka_unit_test(client_that_is_not_let_in_knows_it_and_that_nothing_was_executed),
         cmocka_unit_test(client_that_the_server_does_not_know_is_told_so),
+        cmocka_unit_test(keys_that_do_not_belong_together_open_nothing),
         cmocka_unit_test(any_of_the_pinned_keys_will_do),
         cmocka_unit_test(client_does_with_nothing_less),
         cmocka_unit_test(nobody_who_answers_ends_the_connecting),

@@ -271,6 +271,7 @@ static void assert_noticed(const struct meet *m, bool in_handshake)
     if (in_handshake) assert_int_equal(m->executed, 0);
 }
 
+/* Each bit of the longest handshake, and some of each byte of the others; by hand every one of all is changed elsewhere. */
 static void no_bit_of_a_handshake_may_change(void **state)
 {
     static struct meet m;
@@ -281,7 +282,8 @@ static void no_bit_of_a_handshake_may_change(void **state)
         learn(keyed[i], &all, handshake);
         for (size_t way = 0; way < 2; way++) {
             for (size_t unit = 0; unit < handshake[way]; unit++) {
-                for (size_t bit = 0; bit < 8 * all.seen_len[way][unit]; bit++) {
+                size_t step = keyed[i] == FRAMED_SHARED_AND_PINNED ? 1 : 5;
+                for (size_t bit = unit % step; bit < 8 * all.seen_len[way][unit]; bit += step) {
                     const struct relay r = {.does = FLIPS, .way = (enum way)way, .unit = unit, .at = bit};
                     meet_whole(&m, keyed[i], &r);
                     assert_true(m.relay.done);

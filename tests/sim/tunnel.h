@@ -7,7 +7,7 @@
 #ifndef FRAMED_TESTS_SIM_TUNNEL_H
 #define FRAMED_TESTS_SIM_TUNNEL_H
 
-#include "../../proto/channel_noise.h"
+#include "channel_noise.h"
 #include "rig.h"
 #include <framed/secure.h>
 
@@ -149,7 +149,7 @@ struct hand {
     uint8_t flight[FLIGHT_MOST]; /* what was composed last */
     size_t flight_len;
     uint8_t *text; /* of the peer's frames: what its records held */
-    size_t text_len, text_at;
+    size_t text_len, text_at, text_cap;
     size_t records; /* that have been opened */
     bool closed;
     uint8_t reason;
@@ -333,7 +333,8 @@ static inline void hand_gather(struct hand *h)
         h->records++;
         if (type == RECORD_CLOSE) h->closed = true, h->reason = body.at[0];
         if (type != RECORD_DATA) continue;
-        h->text = realloc(h->text, h->text_len + body.len);
+        if (h->text_at == h->text_len) h->text_at = h->text_len = 0;
+        if (h->text_len + body.len > h->text_cap) h->text = realloc(h->text, h->text_cap = 2 * (h->text_len + body.len));
         assert_non_null(h->text);
         memcpy(h->text + h->text_len, body.at, body.len);
         h->text_len += body.len;
@@ -345,9 +346,9 @@ static inline bool hand_frame(struct hand *h, struct framed_bytes *payload)
 {
     hand_gather(h);
     assert_int_equal(h->failed, FRAMED_OK);
-    const uint8_t *at = h->text + h->text_at;
     size_t have = h->text_len - h->text_at;
     if (have < FRAMED_LENGTH_SIZE) return false;
+    const uint8_t *at = h->text + h->text_at;
     size_t n = (size_t)at[0] << 24 | (size_t)at[1] << 16 | (size_t)at[2] << 8 | at[3];
     if (have - FRAMED_LENGTH_SIZE < n) return false;
     *payload = framed_bytes_of(at + FRAMED_LENGTH_SIZE, n);
