@@ -197,6 +197,15 @@ class Shared(KeysTest):
         self.assertEqual(done.stdout, b"hello")
         self.assertIn("(encrypted, shared keys; ", server.stderr)
 
+    def test_an_end_behind_requests_is_said_by_both_and_no_cut(self):
+        """The reply and the end behind it are ready at the same time."""
+        shared = self.shared("psk", "me")
+        server = self.serve("--psk", shared)
+        for _ in range(20):
+            self.assert_code(self.call(server, "--psk", shared, "--no-reply"), 0)
+        self.drain(server)
+        self.assertNotIn("cut off", server.stderr)
+
     def test_each_id_has_its_key(self):
         one, two = self.shared("one", "one"), self.shared("two", "two")
         with open(one, encoding="ascii") as a, open(two, encoding="ascii") as b:
