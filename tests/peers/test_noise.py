@@ -292,6 +292,13 @@ class Known:
 class SharedKeyServed(Known, SharedKeyIds, Connector, Served):
     protection = 8
 
+    def test_before_the_first_record_has_come_nothing_follows_message_2(self):
+        """Message 1 may be a recorded one (§9.2.6): not even the end is said."""
+        server = self.serve_encrypted()
+        session = self.session(server)
+        server.signal(signal.SIGTERM)
+        self.assertEqual(session.wire.rest(), b"")
+
 
 class PinnedKeysServed(Known, AuthorizedPeers, Connector, Served):
     protection = 9
