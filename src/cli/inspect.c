@@ -1,21 +1,26 @@
 /*
  * Owns: an inspection: its streams, which reply answers which request, what is kept of a frame until it is whole.
- * Must not know: how it looks (inspect_show.c); where bytes and times come from.
+ * Must not know: how it looks (inspect_show.c); where bytes and times come from; keys.
  * Invariants: held <= INSPECT_MEMORY; `kept` holds the first bytes of the frame that is being read, at most `keep`; the ring of
- * times holds requests first_number to first_number + outstanding - 1, of which none is answered.
+ * times holds requests first_number to first_number + outstanding - 1, of which none is answered; nothing encrypted is kept but
+ * for a dump.
  *
  *   a stream      input                    next state
- *   BETWEEN       a length word            IN_FRAME; a longer one than allowed: STOPPED
- *   IN_FRAME      its last byte            BETWEEN
- *   both          lost bytes               STOPPED
+ *   BETWEEN       its first byte is F7     OPENING
+ *                 a length word            IN_FRAME; a longer one than allowed, or too short for its checksum: STOPPED
+ *   OPENING       its last byte            BETWEEN; one that is wrong, or no opening: STOPPED
+ *   IN_FRAME      its last byte            BETWEEN; a wrong checksum: STOPPED
+ *   all three     lost bytes               STOPPED
  *   STOPPED       anything                 counted
  *   all           the end                  ENDED
  */
 #include "inspect_show.h"
 #include <string.h>
 
-enum { BETWEEN, IN_FRAME, STOPPED, ENDED };
+enum { BETWEEN, OPENING, IN_FRAME, STOPPED, ENDED };
 enum { TIMES_FIRST = 16 };
+enum { MAGIC = 0xf7, OF_CONNECTOR = 0x46, OF_ACCEPTOR = 0x66, VERSION = 1 }; /* PROTOCOL.md §7.2 */
+enum { SEALED_MOST = 65535 };                                                /* §9.3 */
 
 /* ---- the inspection ---- */
 
@@ -157,6 +162,74 @@ static uint64_t unanswered(const struct inspect_conn *conn)
     return frames[INSPECT_REQUESTS] > frames[INSPECT_REPLIES] ? frames[INSPECT_REQUESTS] - frames[INSPECT_REPLIES] : 0;
 }
 
+/* ---- what a preface says ---- */
+
+static unsigned protection_of(uint8_t mode)
+{
+    return mode >> 4;
+}
+
+static bool is_encrypted(const struct inspect_stream *s)
+{
+    return s->extended && protection_of(s->mode) >= FRAMED_SHARED_KEY;
+}
+
+static uint32_t trailer_of(const struct inspect_stream *s)
+{
+    return s->extended && protection_of(s->mode) == FRAMED_CRC32C ? FRAMED_SUM_SIZE : 0;
+}
+
+/* With encryption the acceptor's HELLO is inside the second message (§7.5). */
+static bool has_hello(const struct inspect_stream *s)
+{
+    return s->side == FRAMED_CONNECTOR || !is_encrypted(s);
+}
+
+/* Whether its n-th frame one way answers the n-th the other way, as far as anybody can see. */
+static bool is_ordered(const struct inspect_stream *s)
+{
+    return !s->extended || (!is_encrypted(s) && (s->mode & 15) == FRAMED_ORDERED);
+}
+
+/* Whether frames of such a mode can be told apart. */
+static bool is_known(uint8_t mode)
+{
+    return framed_mode_exists(mode) && protection_of(mode) != FRAMED_BLAKE2B;
+}
+
+static bool is_preface(uint32_t word)
+{
+    return word >> 24 == MAGIC && ((word >> 16 & 0xff) == OF_CONNECTOR || (word >> 16 & 0xff) == OF_ACCEPTOR);
+}
+
+bool framed_inspect_follows(uint32_t preface)
+{
+    return is_preface(preface) && (preface >> 8 & 0xff) == VERSION && is_known((uint8_t)preface);
+}
+
+bool framed_inspect_is_checked(uint32_t preface)
+{
+    return protection_of((uint8_t)preface) == FRAMED_CRC32C;
+}
+
+bool framed_inspect_is_encrypted(uint32_t preface)
+{
+    return protection_of((uint8_t)preface) >= FRAMED_SHARED_KEY;
+}
+
+static uint32_t payload_limit(uint32_t max_frame)
+{
+    return max_frame == 0 ? FRAMED_FRAME_DEFAULT : max_frame < FRAMED_FRAME_MOST ? max_frame : FRAMED_FRAME_MOST;
+}
+
+uint32_t framed_inspect_limit(uint32_t max_frame, uint32_t preface)
+{
+    uint32_t most = payload_limit(max_frame);
+    if (framed_inspect_is_encrypted(preface)) return SEALED_MOST; /* the frames inside have limits of their own */
+    if (!framed_inspect_is_checked(preface)) return most;
+    return most < FRAMED_FRAME_MOST - FRAMED_SUM_SIZE ? most + FRAMED_SUM_SIZE : FRAMED_FRAME_MOST;
+}
+
 /* ---- streams ---- */
 
 static void stream_begin(struct inspect_stream *s, struct inspect *inspect, struct inspect_conn *conn)
@@ -194,13 +267,43 @@ static struct inspect_note note_of(const struct inspect_stream *s, enum inspect_
     return (struct inspect_note){.kind = kind, .conn = s->conn, .way = way_of(s), .time_ns = time_ns, .off = s->frame_off};
 }
 
+/* How much of a frame will be shown. */
+static uint32_t keep_of(const struct inspect_stream *s)
+{
+    return is_encrypted(s) && !s->inspect->config.hex ? 0 : s->inspect->keep;
+}
+
 /* Keeps what will be shown. Without memory that is less, but never with a hole in it. */
 static void keep(struct inspect_stream *s, struct framed_bytes data)
 {
     if (s->short_of_memory) return;
-    size_t room = s->inspect->keep - s->kept.len;
+    size_t room = keep_of(s) - s->kept.len;
     if (data.len > room) data.len = room;
-    s->short_of_memory = framed_buf_append(&s->kept, data, s->inspect->keep, &s->inspect->alloc) != FRAMED_OK;
+    s->short_of_memory = framed_buf_append(&s->kept, data, keep_of(s), &s->inspect->alloc) != FRAMED_OK;
+}
+
+/* The next frame is a message of the handshake: which, from 1 (§9.1). 0: it is a record. */
+static uint8_t message_of(const struct inspect_stream *s)
+{
+    if (s->side == FRAMED_ACCEPTOR) return s->counter == 0 ? 2 : 0;
+    if (s->counter == 1) return 1;
+    return s->counter == 2 && protection_of(s->mode) != FRAMED_SHARED_KEY ? 3 : 0;
+}
+
+static void sealed_came(struct inspect_stream *s, uint64_t time_ns, uint32_t len, struct framed_bytes payload)
+{
+    struct inspect_note note = note_of(s, SHOW_ENCRYPTED, time_ns);
+    struct inspect_counts *counts = counts_of(s);
+    note.message = message_of(s);
+    if (note.message > 0) note.kind = SHOW_HANDSHAKE;
+    note.len = len;
+    note.payload = payload;
+    note.sealed = true;
+    if (counts != NULL && note.message == 0) {
+        counts->records++;
+        counts->sealed += len;
+    }
+    framed_inspect_show(s->inspect, &note);
 }
 
 /* A frame is whole; `payload` is its beginning, at least what will be shown. */
@@ -208,11 +311,16 @@ static void frame_came(struct inspect_stream *s, uint64_t time_ns, uint32_t len,
 {
     struct inspect_note note = note_of(s, SHOW_FRAME, time_ns);
     struct inspect_counts *counts = counts_of(s);
+    if (payload.len > keep_of(s)) payload.len = keep_of(s);
+    if (is_encrypted(s)) {
+        sealed_came(s, time_ns, len, payload);
+        return;
+    }
     note.len = len;
-    note.payload = framed_bytes_of(payload.at, payload.len < s->inspect->keep ? payload.len : s->inspect->keep);
+    note.payload = payload;
     if (counts != NULL) framed_stats_frame(counts, len);
-    if (s->conn != NULL && note.way == INSPECT_REQUESTS) request_came(s->conn, time_ns);
-    if (s->conn != NULL && note.way == INSPECT_REPLIES) {
+    if (s->conn != NULL && note.way == INSPECT_REQUESTS && is_ordered(s)) request_came(s->conn, time_ns);
+    if (s->conn != NULL && note.way == INSPECT_REPLIES && is_ordered(s)) {
         bool asked = s->conn->frames[INSPECT_REPLIES] < s->conn->frames[INSPECT_REQUESTS];
         note.timed = reply_came(s->conn, time_ns, &note.reply_ns);
         if (counts != NULL && asked) framed_stats_reply(s->inspect->config.stats, note.timed, note.reply_ns);
@@ -230,11 +338,72 @@ static void stop(struct inspect_stream *s)
 static void too_large(struct inspect_stream *s, uint64_t time_ns)
 {
     struct inspect_note note = note_of(s, SHOW_TOO_LARGE, time_ns);
-    note.len = s->scan.length;
+    note.len = s->scan.length - trailer_of(s);
+    note.extended = s->extended;
+    note.most = is_encrypted(s) ? SEALED_MOST : payload_limit(s->inspect->config.max_frame);
     stop(s);
     found(s->inspect, FRAMED_TOO_LARGE);
     if (counts_of(s) != NULL) counts_of(s)->too_large++;
     framed_inspect_show(s->inspect, &note);
+}
+
+/* ---- checksums ---- */
+
+static bool is_too_short(const struct inspect_stream *s)
+{
+    return s->state == IN_FRAME && s->scan.length < trailer_of(s);
+}
+
+static void wrong_sum(struct inspect_stream *s, uint64_t time_ns)
+{
+    struct inspect_note note = note_of(s, SHOW_WRONG_SUM, time_ns);
+    note.too_short = is_too_short(s);
+    note.len = s->scan.length - (note.too_short ? 0 : FRAMED_SUM_SIZE);
+    note.sum_found = s->trailer;
+    note.sum = s->sum;
+    stop(s);
+    found(s->inspect, FRAMED_MALFORMED);
+    if (counts_of(s) != NULL) counts_of(s)->wrong_sum++;
+    framed_inspect_show(s->inspect, &note);
+}
+
+static void frame_begins(struct inspect_stream *s)
+{
+    struct framed_sum_place place = {.from = (enum framed_side)s->side, .counter = s->counter};
+    s->state = IN_FRAME;
+    s->seen = s->trailer = 0;
+    if (s->counter == 0) place.preface = s->word;
+    if (trailer_of(s) > 0 && !is_too_short(s)) s->sum = framed_sum_start(s->scan.length - FRAMED_SUM_SIZE, &place);
+}
+
+/* Takes note of bytes of a frame; returns those that are not its trailer. */
+static struct framed_bytes payload_in(struct inspect_stream *s, struct framed_bytes data)
+{
+    if (trailer_of(s) == 0) return data;
+    uint32_t len = s->scan.length - FRAMED_SUM_SIZE, left = s->seen < len ? len - s->seen : 0;
+    size_t n = data.len < left ? data.len : left;
+    s->sum = framed_crc32c(s->sum, data.at, n);
+    for (size_t i = n; i < data.len; i++) s->trailer = s->trailer << 8 | data.at[i];
+    s->seen += (uint32_t)data.len;
+    return framed_bytes_of(data.at, n);
+}
+
+/* ---- frames ---- */
+
+/* A frame's last byte is here; `whole`: what is not its trailer, or nothing if it came in pieces. */
+static void frame_ends(struct inspect_stream *s, uint64_t time_ns, struct framed_bytes whole)
+{
+    if (trailer_of(s) > 0 && s->sum != s->trailer) {
+        wrong_sum(s, time_ns);
+    } else {
+        if (whole.len == 0) whole = framed_bytes_of(s->kept.at, s->kept.len);
+        frame_came(s, time_ns, s->scan.length - trailer_of(s), whole);
+        s->counter++;
+        s->state = BETWEEN;
+    }
+    framed_buf_fini(&s->kept, &s->inspect->alloc);
+    s->short_of_memory = false;
+    s->frame_off = s->off;
 }
 
 /* Interprets the front of *in, until a frame is whole, or nothing is left of it. */
@@ -245,29 +414,134 @@ static void read_frame(struct inspect_stream *s, uint64_t time_ns, struct framed
     size_t before = in->len;
     enum framed_status st;
     while ((st = framed_scan_next(&s->scan, in, &token)) == FRAMED_OK && token.kind != FRAMED_END) {
-        if (token.kind == FRAMED_BEGIN)
-            s->state = IN_FRAME;
-        else if (token.data.len == token.length)
-            whole = token.data; /* its END comes next: no need to copy it */
+        if (token.kind == FRAMED_BEGIN) {
+            frame_begins(s);
+            if (is_too_short(s)) break;
+            continue;
+        }
+        struct framed_bytes payload = payload_in(s, token.data);
+        if (token.data.len == token.length)
+            whole = payload; /* its END comes next: no need to copy it */
         else
-            keep(s, token.data);
+            keep(s, payload);
     }
     s->off += before - in->len;
     if (st == FRAMED_TOO_LARGE) too_large(s, time_ns);
     if (st != FRAMED_OK) return;
-    if (whole.len == 0) whole = framed_bytes_of(s->kept.at, s->kept.len);
-    frame_came(s, time_ns, token.length, whole);
-    framed_buf_fini(&s->kept, &s->inspect->alloc);
-    s->short_of_memory = false;
+    if (is_too_short(s))
+        wrong_sum(s, time_ns);
+    else
+        frame_ends(s, time_ns, whole);
+}
+
+/* ---- openings ---- */
+
+/* NULL: there is none whose opening is known. */
+static const struct inspect_stream *other_way(const struct inspect_stream *s)
+{
+    const struct inspect_stream *other = s->conn != NULL ? &s->conn->way[1 - way_of(s)] : NULL;
+    return other != NULL && other->extended ? other : NULL;
+}
+
+/* The preface is there: reads as its receiver does, who knows what he asked for. */
+static enum framed_status judge_preface(struct inspect_stream *s)
+{
+    const struct inspect_stream *other = other_way(s);
+    bool of_connector = other != NULL ? other->side == FRAMED_ACCEPTOR : s->word[1] == OF_CONNECTOR;
+    struct framed_bytes word = framed_bytes_of(s->word, sizeof s->word);
+    enum framed_status st;
+    struct framed_accept known = {0};
+    for (unsigned mode = 0; mode < 256; mode++)
+        if (is_known((uint8_t)mode) && framed_accept_add(&known, (uint8_t)mode) != FRAMED_OK) return FRAMED_USAGE;
+    uint8_t asked = other != NULL ? other->mode : is_known(s->word[3]) ? s->word[3] : 0;
+    st = of_connector ? framed_opening_accept(&s->opening, &known) : framed_opening_connect(&s->opening, asked);
+    if (st == FRAMED_OK) st = framed_opening_next(&s->opening, &word);
+    if (st != FRAMED_OK && st != FRAMED_MORE) return st;
+    s->extended = true;
+    s->side = of_connector ? FRAMED_CONNECTOR : FRAMED_ACCEPTOR;
+    s->mode = s->word[3];
+    if (s->inspect->config.stats != NULL && other == NULL) s->inspect->config.stats->protections[protection_of(s->mode)]++;
+    return st;
+}
+
+static void opened(struct inspect_stream *s, uint64_t time_ns)
+{
+    struct inspect_note note = note_of(s, SHOW_OPENING, time_ns);
+    note.side = s->side;
+    note.mode = s->mode;
+    if (framed_opening_has_hello(&s->opening)) note.hello = framed_opening_hello(&s->opening);
+    s->counter = has_hello(s) ? 1 : 0;
+    framed_scan_init(&s->scan, framed_inspect_limit(s->inspect->config.max_frame, s->mode));
     s->frame_off = s->off;
     s->state = BETWEEN;
+    framed_inspect_show(s->inspect, &note);
+}
+
+static void wrong_opening(struct inspect_stream *s, uint64_t time_ns)
+{
+    struct inspect_note note = note_of(s, SHOW_WRONG_OPENING, time_ns);
+    struct framed_fault fault = *framed_opening_fault(&s->opening);
+    char why[FRAMED_FAULT_ROOM];
+    if (fault.what == FRAMED_FAULT_ANSWER &&
+        other_way(s) == NULL) { /* we do not know what was asked for; but this nobody asks */
+        fault = (struct framed_fault){.what = FRAMED_FAULT_MODE, .at = fault.at, .found = fault.found};
+    }
+    framed_fault_say(&fault, why, sizeof why);
+    note.why = why;
+    stop(s);
+    found(s->inspect, FRAMED_MALFORMED);
+    if (counts_of(s) != NULL) counts_of(s)->wrong_opening++;
+    framed_inspect_show(s->inspect, &note);
+}
+
+/* True: all four bytes are there, and may be a preface. */
+static bool read_preface(struct inspect_stream *s, uint64_t time_ns, struct framed_bytes *in)
+{
+    struct framed_bytes word = framed_bytes_of(s->word, sizeof s->word);
+    while (in->len > 0 && s->off < FRAMED_PREFACE_SIZE) {
+        s->word[s->off++] = *in->at;
+        *in = framed_bytes_of(in->at + 1, in->len - 1);
+    }
+    if (s->off < FRAMED_PREFACE_SIZE) return false;
+    if (s->word[1] == OF_CONNECTOR || s->word[1] == OF_ACCEPTOR) return true;
+    s->off = 0; /* no opening, but then no length either */
+    read_frame(s, time_ns, &word);
+    return false;
+}
+
+/* Interprets the front of *in, until the opening is whole, or nothing is left of it. */
+static void read_opening(struct inspect_stream *s, uint64_t time_ns, struct framed_bytes *in)
+{
+    enum framed_status st = FRAMED_MORE;
+    s->state = OPENING;
+    if (s->off < FRAMED_PREFACE_SIZE) {
+        if (!read_preface(s, time_ns, in)) return;
+        st = judge_preface(s);
+    }
+    size_t before = in->len;
+    if (st == FRAMED_MORE) st = framed_opening_next(&s->opening, in);
+    s->off += before - in->len;
+    if (st == FRAMED_OK)
+        opened(s, time_ns);
+    else if (st != FRAMED_MORE)
+        wrong_opening(s, time_ns);
+}
+
+static bool is_opening(const struct inspect_stream *s, struct framed_bytes in)
+{
+    return s->state == OPENING || (s->state == BETWEEN && s->off == 0 && in.at[0] == MAGIC);
 }
 
 void framed_inspect_bytes(struct inspect_stream *stream, uint64_t time_ns, const uint8_t *at, size_t n)
 {
     struct framed_bytes in = framed_bytes_of(at, n);
     if (counts_of(stream) != NULL) counts_of(stream)->bytes += n;
-    while (in.len > 0 && (stream->state == BETWEEN || stream->state == IN_FRAME)) read_frame(stream, time_ns, &in);
+    while (in.len > 0 && stream->state < STOPPED) {
+        if (is_opening(stream, in))
+            read_opening(stream, time_ns, &in);
+        else
+            read_frame(stream, time_ns, &in);
+    }
     stream->rest += in.len;
     stream->off += in.len;
 }
@@ -275,18 +549,26 @@ void framed_inspect_bytes(struct inspect_stream *stream, uint64_t time_ns, const
 /* Says how far a frame came that is not whole. */
 static void cut_frame(struct inspect_stream *s, enum inspect_show_kind kind, uint64_t time_ns)
 {
-    uint64_t have = s->off - s->frame_off;
+    uint32_t have = (uint32_t)(s->off - s->frame_off);
     struct inspect_note note = note_of(s, kind, time_ns);
-    note.in_word = s->state == BETWEEN;
-    note.len = note.in_word ? FRAMED_LENGTH_SIZE : s->scan.length;
-    note.have = (uint32_t)(note.in_word ? have : have - FRAMED_LENGTH_SIZE);
+    note.in = s->state == OPENING ? IN_OPENING : s->state == BETWEEN ? IN_WORD : IN_PAYLOAD;
+    note.have = have;
+    note.sealed = is_encrypted(s);
     note.payload = framed_bytes_of(s->kept.at, s->kept.len);
+    if (note.in == IN_PAYLOAD) {
+        note.len = s->scan.length - trailer_of(s);
+        note.have = have - FRAMED_LENGTH_SIZE;
+    }
+    if (note.in == IN_PAYLOAD && trailer_of(s) > 0 && note.have >= note.len) {
+        note.in = IN_SUM;
+        note.have -= note.len;
+    }
     framed_inspect_show(s->inspect, &note);
 }
 
 static bool is_cut(const struct inspect_stream *s)
 {
-    return s->state == IN_FRAME || (s->state == BETWEEN && s->off != s->frame_off);
+    return s->state == IN_FRAME || s->state == OPENING || (s->state == BETWEEN && s->off != s->frame_off);
 }
 
 /* Whatever ends a stream: says what was not interpreted. */
@@ -314,22 +596,48 @@ void framed_inspect_lost(struct inspect_stream *stream, uint64_t time_ns, uint64
     framed_inspect_show(stream->inspect, &note);
 }
 
-void framed_inspect_skipped(struct inspect_stream *stream, uint64_t time_ns, uint64_t n, uint64_t frames)
+/* Begins anew behind n bytes, at a frame, knowing what was known. */
+static void go_on_behind(struct inspect_stream *s, uint64_t n, uint64_t frames, uint32_t preface)
 {
-    if (stream->state != BETWEEN && stream->state != IN_FRAME) {
+    struct inspect_stream was = *s;
+    framed_inspect_stream_fini(s);
+    stream_begin(s, was.inspect, was.conn);
+    s->off = s->frame_off = was.off + n;
+    if (!was.extended && preface == 0) {
+        s->counter = was.counter + frames;
+        return;
+    }
+    if (was.extended) {
+        memcpy(s->word, was.word, sizeof s->word);
+    } else {
+        const uint8_t word[] = {(uint8_t)(preface >> 24), (uint8_t)(preface >> 16), (uint8_t)(preface >> 8),
+                                (uint8_t)preface};
+        memcpy(s->word, word, sizeof s->word);
+        if (s->inspect->config.stats != NULL && other_way(s) == NULL)
+            s->inspect->config.stats->protections[protection_of(s->word[3])]++;
+    }
+    s->extended = true;
+    s->side = s->word[1] == OF_CONNECTOR ? FRAMED_CONNECTOR : FRAMED_ACCEPTOR;
+    s->mode = s->word[3];
+    s->counter = was.counter + frames;
+    framed_scan_init(&s->scan, framed_inspect_limit(s->inspect->config.max_frame, s->mode));
+}
+
+void framed_inspect_skipped(struct inspect_stream *stream, uint64_t time_ns, uint64_t n, uint64_t frames, uint32_t preface)
+{
+    if (stream->state >= STOPPED) {
         stream->rest += n;
         return;
     }
+    uint64_t before = stream->counter;
     struct inspect_note note = note_of(stream, SHOW_SKIPPED, time_ns);
     note.n = n;
     note.frames = frames;
     note.off = stream->off;
     if (is_cut(stream)) cut_frame(stream, SHOW_UNFINISHED, time_ns);
-    uint64_t off = stream->off + n;
-    framed_inspect_stream_fini(stream);
-    stream_begin(stream, stream->inspect, stream->conn);
-    stream->off = stream->frame_off = off;
-    if (stream->conn != NULL) frames_skipped(stream->conn, note.way, frames);
+    go_on_behind(stream, n, frames, preface);
+    bool hello = stream->extended && has_hello(stream) && before == 0 && frames > 0; /* is no request, and no reply */
+    if (stream->conn != NULL && is_ordered(stream)) frames_skipped(stream->conn, note.way, frames - hello);
     if (counts_of(stream) != NULL) counts_of(stream)->skipped += frames;
     if (counts_of(stream) != NULL) counts_of(stream)->bytes += n;
     framed_inspect_show(stream->inspect, &note);

@@ -2,21 +2,26 @@
  * inspect.h: shows the frames of streams of bytes: a file's, or those that pass between two ends. Bytes and times go in, lines
  * of text or of JSON come out through a sink. No system call, no clock; nothing is sent, nothing is changed.
  *
+ * A stream may begin with an opening (PROTOCOL.md §7): then it is shown, checksums (§8) are checked and left out of what is
+ * shown, and of what is encrypted (§9) it is said how much it is.
+ *
  * Use: framed_inspect_init once. A file is one stream: framed_inspect_stream_init, bytes ..., end. A connection has two:
  * framed_inspect_open, then bytes and end for each of conn.way[...], framed_inspect_close. At last framed_inspect_finish. No
  * struct may move once it was initialised. One thread at a time.
  *
  * Memory is bounded: at most INSPECT_MEMORY for one inspection, however many streams it has and however large their frames are.
- * When there is none to be had, nothing fails: previews are shorter, times of replies are left out (and counted).
+ * When there is none to be had, nothing fails: previews are shorter, times of replies are left out (and counted). Openings and
+ * checksums need none of it: what they take, about 170 bytes a stream, is part of struct inspect_stream.
  *
- * After a framing error, or lost bytes, nothing more of that stream is interpreted (PROTOCOL.md §2.7): the rest is counted.
+ * After a framing error, a wrong opening or checksum, or lost bytes, nothing more of that stream is interpreted (PROTOCOL.md §2.7):
+ * the rest is counted.
  */
 #ifndef FRAMED_CLI_INSPECT_H
 #define FRAMED_CLI_INSPECT_H
 
 #include "inspect_stats.h"
 #include "output.h"
-#include <framed/frame.h>
+#include <framed/secure.h>
 #include <stdbool.h>
 
 #define INSPECT_MEMORY      (64u << 20) /* of all streams together */
@@ -27,7 +32,7 @@ struct inspect_config {
     bool json;                   /* an object a line, "schema":"framed.inspect/1" */
     bool hex;                    /* payloads as a dump below the line; in JSON "hex" instead of "text" or "base64" */
     uint32_t hex_bytes;          /* so many of each payload */
-    uint32_t max_frame;          /* 0: FRAMED_FRAME_DEFAULT */
+    uint32_t max_frame;          /* bytes of payload, without a checksum; 0: FRAMED_FRAME_DEFAULT */
     int32_t utc_offset_s;        /* what the time of day in lines is ahead of UTC: framed_inspect_utc_offset */
     struct inspect_stats *stats; /* all zero: count there, and print a summary instead of lines; or NULL. Borrowed */
     const struct framed_allocator *alloc; /* borrowed */
@@ -59,6 +64,13 @@ struct inspect_stream {
     uint64_t rest;          /* bytes not interpreted */
     uint8_t state;
     bool short_of_memory; /* nothing more of this frame is kept */
+    bool extended;        /* its preface is known, by what follows: */
+    uint8_t side, mode;
+    uint8_t word[FRAMED_PREFACE_SIZE]; /* what may become a preface */
+    uint64_t counter;                  /* frames before the one that is being read, a HELLO counts */
+    uint32_t seen;                     /* bytes of its payload, and its trailer, so far */
+    uint32_t sum, trailer;             /* of what has been seen; what was found */
+    struct framed_opening opening;
 };
 
 struct inspect_conn {
@@ -93,8 +105,19 @@ void framed_inspect_bytes(struct inspect_stream *stream, uint64_t time_ns, const
 /* n bytes came that nobody has any more. What follows them is counted, not interpreted. */
 void framed_inspect_lost(struct inspect_stream *stream, uint64_t time_ns, uint64_t n);
 
-/* n bytes came that are not shown, and `frames` frames ended in them; what follows begins a new one. */
-void framed_inspect_skipped(struct inspect_stream *stream, uint64_t time_ns, uint64_t n, uint64_t frames);
+/* n bytes came that are not shown, and `frames` frames (a HELLO counts) ended in them; what follows begins a new one, so that
+ * checksums can be checked on. `preface`: the one with which the stream began, as a number, if framed_inspect_follows it; else 0. */
+void framed_inspect_skipped(struct inspect_stream *stream, uint64_t time_ns, uint64_t n, uint64_t frames, uint32_t preface);
+
+/* Whether what follows these first four bytes of a stream, as a number, is understood. */
+bool framed_inspect_follows(uint32_t preface);
+
+/* Of such a stream: the longest frame, with all that is in it, when payloads may have max_frame bytes (0: the default). */
+uint32_t framed_inspect_limit(uint32_t max_frame, uint32_t preface);
+
+/* Whether every byte of such a stream is needed, to check it; and whether it is encrypted. */
+bool framed_inspect_is_checked(uint32_t preface);
+bool framed_inspect_is_encrypted(uint32_t preface);
 
 /* The stream ended, in order. At most once. */
 void framed_inspect_end(struct inspect_stream *stream, uint64_t time_ns);
@@ -117,7 +140,8 @@ enum framed_status framed_inspect_flush(struct inspect *inspect);
 /* FRAMED_OK, or the first failure of the sink; then nothing more is written. */
 enum framed_status framed_inspect_status(const struct inspect *inspect);
 
-/* FRAMED_OK, or the first thing that was wrong with what came: TRUNCATED, TOO_LARGE (MALFORMED: a damaged record). */
+/* FRAMED_OK, or the first thing that was wrong with what came: TRUNCATED, TOO_LARGE, MALFORMED (an opening, a checksum, a damaged
+ * record). */
 enum framed_status framed_inspect_found(const struct inspect *inspect);
 
 /* A record is damaged at `off`; `rest` bytes from there on could not be read. `why` is for people. */

@@ -6,6 +6,14 @@
  *   off 0  len 5  "hello"
  *   12:00:01.204 #1 >  5 B  "hello"
  *   {"schema":"framed.inspect/1","event":"frame","time_ns":..,"conn":1,"way":">","off":0,"len":5,"text":"hello"}
+ *
+ * Events of connections that begin with an opening, behind the same first keys:
+ *   opening         side ("connector", "acceptor"), mode, protection ("none", "crc32c", "shared_key", ...), max_frame if it is known;
+ *                   key_id, or key_id_hex when it is not UTF-8, if there is one
+ *   wrong_opening   error
+ *   wrong_checksum  len; found, expected; or neither, when the frame is too short for one
+ *   handshake       message (1 to 3), len
+ *   encrypted       len
  */
 #include "inspect_show.h"
 #include <string.h>
@@ -76,29 +84,47 @@ void framed_inspect_duration(struct cli_output *out, uint64_t ns)
 }
 
 /* What a rejected length word looks like, or NULL; a little-endian length says which. */
-static const char *hint_of(uint32_t word, uint32_t *swapped)
+static const char *hint_of(const struct inspect_note *note, uint32_t *swapped)
 {
-    const char *hint = framed_length_hint(word);
+    uint32_t word = note->len;
+    const char *hint = note->extended ? NULL : framed_length_hint(word);
     *swapped = word >> 24 | (word >> 8 & 0xff00) | (word << 8 & 0xff0000) | word << 24;
     if (hint == NULL || strcmp(hint, "a little-endian length") != 0) *swapped = 0; /* no such hint is given for 0 */
     return hint;
 }
 
-static uint32_t max_frame_of(const struct inspect *inspect)
+const char *framed_inspect_protection(unsigned protection, bool json)
 {
-    uint32_t max = inspect->config.max_frame;
-    return max == 0 ? FRAMED_FRAME_DEFAULT : max < FRAMED_FRAME_MOST ? max : FRAMED_FRAME_MOST;
+    switch (protection) {
+    case FRAMED_UNPROTECTED: return json ? "none" : "no checksum";
+    case FRAMED_CRC32C: return "crc32c";
+    case FRAMED_SHARED_KEY: return json ? "shared_key" : "encrypted, shared key";
+    case FRAMED_PINNED_KEYS: return json ? "pinned_keys" : "encrypted, pinned keys";
+    case FRAMED_SHARED_AND_PINNED: return json ? "shared_and_pinned" : "encrypted, shared and pinned keys";
+    default: return "blake2b";
+    }
 }
 
-static bool has_payload(const struct inspect_note *note)
+static bool is_cut(const struct inspect_note *note)
 {
-    return note->kind == SHOW_FRAME || ((note->kind == SHOW_TRUNCATED || note->kind == SHOW_UNFINISHED) && !note->in_word);
+    return note->kind == SHOW_TRUNCATED || note->kind == SHOW_UNFINISHED;
+}
+
+static bool has_length(const struct inspect_note *note)
+{
+    return !is_cut(note) || note->in == IN_PAYLOAD || note->in == IN_SUM;
+}
+
+static bool has_payload(const struct inspect *inspect, const struct inspect_note *note)
+{
+    bool has = note->kind <= SHOW_ENCRYPTED ? note->kind != SHOW_OPENING : is_cut(note) && has_length(note);
+    return has && (!note->sealed || inspect->config.hex);
 }
 
 /* How much of the payload came. */
 static uint32_t payload_size(const struct inspect_note *note)
 {
-    return note->kind == SHOW_FRAME ? note->len : note->have;
+    return is_cut(note) && note->in == IN_PAYLOAD ? note->have : note->len;
 }
 
 /* ---- text ---- */
@@ -152,21 +178,27 @@ static void put_off(struct cli_output *out, uint64_t off)
 static void put_off_and_len(struct cli_output *out, const struct inspect_note *note)
 {
     put_off(out, note->off);
-    if (note->in_word) return;
+    if (!has_length(note)) return;
     framed_output_text(out, "  len ");
     framed_output_number(out, note->len);
+}
+
+/* What a line about something whole begins with. */
+static void put_place(struct cli_output *out, const struct inspect_note *note)
+{
+    if (note->conn == NULL) {
+        put_off_and_len(out, note);
+        return;
+    }
+    framed_output_text(out, " ");
+    framed_output_number(out, note->len);
+    framed_output_text(out, " B");
 }
 
 static void text_of_frame(struct inspect *inspect, const struct inspect_note *note)
 {
     struct cli_output *out = &inspect->out;
-    if (note->conn == NULL) {
-        put_off_and_len(out, note);
-    } else {
-        framed_output_text(out, " ");
-        framed_output_number(out, note->len);
-        framed_output_text(out, " B");
-    }
+    put_place(out, note);
     if (!inspect->config.hex) put_preview(out, note);
     if (note->timed) {
         framed_output_text(out, "  ");
@@ -174,24 +206,85 @@ static void text_of_frame(struct inspect *inspect, const struct inspect_note *no
     }
 }
 
-static void text_of_cut(struct cli_output *out, const struct inspect_note *note)
+static void put_size(struct cli_output *out, uint32_t n)
 {
-    put_off_and_len(out, note);
-    framed_output_text(out, note->kind == SHOW_TRUNCATED ? "  TRUNCATED: have " : "  unfinished: have ");
-    framed_output_number(out, note->have);
-    framed_output_text(out, " of ");
-    framed_output_number(out, note->len);
-    framed_output_text(out, note->in_word ? " bytes of a length word" : " bytes");
+    unsigned shift = n % (1u << 20) == 0 ? 20 : n % (1u << 10) == 0 ? 10 : 0;
+    framed_output_number(out, n >> shift);
+    framed_output_text(out, shift == 20 ? " MiB" : shift == 10 ? " KiB" : " B");
 }
 
-static void text_of_too_large(struct inspect *inspect, const struct inspect_note *note)
+/* "opening of a connector: crc32c; max frame 16 MiB" */
+static void text_of_opening(struct cli_output *out, const struct inspect_note *note)
 {
-    struct cli_output *out = &inspect->out;
+    enum { ID_WIDTH = 4 * FRAMED_KEY_ID_MOST }; /* however it is escaped */
+    if (note->conn == NULL) {
+        put_off(out, note->off);
+        framed_output_text(out, "  ");
+    }
+    framed_output_text(out, note->side == FRAMED_CONNECTOR ? "opening of a connector: " : "opening of an acceptor: ");
+    framed_output_text(out, framed_inspect_protection(note->mode >> 4, false));
+    if ((note->mode & 15) == FRAMED_SESSION) framed_output_text(out, ", session");
+    if (note->hello.max_frame != 0) {
+        framed_output_text(out, "; max frame ");
+        put_size(out, note->hello.max_frame);
+    }
+    if (note->hello.key_id.at == NULL) return;
+    framed_output_text(out, "; key id ");
+    framed_output_quoted(out, note->hello.key_id, ID_WIDTH);
+}
+
+static void text_of_sealed(struct cli_output *out, const struct inspect_note *note)
+{
+    put_place(out, note);
+    framed_output_text(out, note->kind == SHOW_HANDSHAKE ? "  handshake message " : "  encrypted");
+    if (note->kind == SHOW_HANDSHAKE) framed_output_number(out, note->message);
+}
+
+static void text_of_cut(struct cli_output *out, const struct inspect_note *note)
+{
+    static const char *const of[] = {" bytes", " bytes of a length word", " bytes of a checksum"};
+    put_off_and_len(out, note);
+    framed_output_text(out, note->kind == SHOW_TRUNCATED ? "  TRUNCATED: have " : "  unfinished: have ");
+    if (note->in == IN_OPENING) {
+        put_count(out, note->have, " byte");
+        framed_output_text(out, " of an opening");
+        return;
+    }
+    framed_output_number(out, note->have);
+    framed_output_text(out, " of ");
+    framed_output_number(out, note->in == IN_PAYLOAD ? note->len
+                              : note->in == IN_WORD  ? FRAMED_LENGTH_SIZE
+                                                     : FRAMED_SUM_SIZE);
+    framed_output_text(out, of[note->in]);
+}
+
+static void put_word(struct cli_output *out, uint32_t word)
+{
+    const uint8_t bytes[] = {(uint8_t)(word >> 24), (uint8_t)(word >> 16), (uint8_t)(word >> 8), (uint8_t)word};
+    framed_output_hex(out, framed_bytes_of(bytes, sizeof bytes));
+}
+
+static void text_of_wrong_sum(struct cli_output *out, const struct inspect_note *note)
+{
+    put_off_and_len(out, note);
+    framed_output_text(out, "  CHECKSUM WRONG: ");
+    if (note->too_short) {
+        framed_output_text(out, "no room for one");
+        return;
+    }
+    put_word(out, note->sum_found);
+    framed_output_text(out, " came, ");
+    put_word(out, note->sum);
+    framed_output_text(out, " would be right here");
+}
+
+static void text_of_too_large(struct cli_output *out, const struct inspect_note *note)
+{
     uint32_t swapped;
-    const char *hint = hint_of(note->len, &swapped);
+    const char *hint = hint_of(note, &swapped);
     put_off_and_len(out, note);
     framed_output_text(out, "  TOO LARGE: at most ");
-    framed_output_number(out, max_frame_of(inspect));
+    framed_output_number(out, note->most);
     framed_output_text(out, " allowed");
     if (hint == NULL) return;
     framed_output_text(out, "; this looks like ");
@@ -208,7 +301,16 @@ static void text_of(struct inspect *inspect, const struct inspect_note *note)
     case SHOW_FRAME: text_of_frame(inspect, note); break;
     case SHOW_TRUNCATED:
     case SHOW_UNFINISHED: text_of_cut(out, note); break;
-    case SHOW_TOO_LARGE: text_of_too_large(inspect, note); break;
+    case SHOW_OPENING: text_of_opening(out, note); break;
+    case SHOW_HANDSHAKE:
+    case SHOW_ENCRYPTED: text_of_sealed(out, note); break;
+    case SHOW_TOO_LARGE: text_of_too_large(out, note); break;
+    case SHOW_WRONG_OPENING:
+        put_off(out, note->off);
+        framed_output_text(out, "  MALFORMED OPENING: ");
+        framed_output_text(out, note->why);
+        break;
+    case SHOW_WRONG_SUM: text_of_wrong_sum(out, note); break;
     case SHOW_LOST:
         put_off(out, note->off);
         framed_output_text(out, "  LOST: ");
@@ -253,7 +355,7 @@ static void text_of(struct inspect *inspect, const struct inspect_note *note)
     case SHOW_KINDS: break;
     }
     framed_output_text(out, "\n");
-    if (inspect->config.hex && has_payload(note)) put_dump(out, note->payload, payload_size(note));
+    if (inspect->config.hex && has_payload(inspect, note)) put_dump(out, note->payload, payload_size(note));
 }
 
 static bool has_way(const struct inspect_note *note)
@@ -285,10 +387,23 @@ static void show_text(struct inspect *inspect, const struct inspect_note *note)
 /* ---- JSON ---- */
 
 static const char *const events[SHOW_KINDS] = {
-    [SHOW_FRAME] = "frame",          [SHOW_TRUNCATED] = "truncated", [SHOW_UNFINISHED] = "unfinished",
-    [SHOW_TOO_LARGE] = "too_large",  [SHOW_LOST] = "lost",           [SHOW_SKIPPED] = "not_shown",
-    [SHOW_REST] = "not_interpreted", [SHOW_DAMAGED] = "damaged",     [SHOW_OPENED] = "opened",
-    [SHOW_ENDED] = "ended",          [SHOW_CLOSED] = "closed",       [SHOW_STILL_OPEN] = "still_open",
+    [SHOW_OPENING] = "opening",
+    [SHOW_HANDSHAKE] = "handshake",
+    [SHOW_ENCRYPTED] = "encrypted",
+    [SHOW_WRONG_OPENING] = "wrong_opening",
+    [SHOW_WRONG_SUM] = "wrong_checksum",
+    [SHOW_FRAME] = "frame",
+    [SHOW_TRUNCATED] = "truncated",
+    [SHOW_UNFINISHED] = "unfinished",
+    [SHOW_TOO_LARGE] = "too_large",
+    [SHOW_LOST] = "lost",
+    [SHOW_SKIPPED] = "not_shown",
+    [SHOW_REST] = "not_interpreted",
+    [SHOW_DAMAGED] = "damaged",
+    [SHOW_OPENED] = "opened",
+    [SHOW_ENDED] = "ended",
+    [SHOW_CLOSED] = "closed",
+    [SHOW_STILL_OPEN] = "still_open",
 };
 
 static void put_key(struct cli_output *out, const char *key, uint64_t number)
@@ -314,13 +429,61 @@ static void put_json_payload(struct inspect *inspect, const struct inspect_note 
     if (shown < payload_size(note)) put_key(out, "cut", payload_size(note) - shown);
 }
 
-static void json_of_too_large(struct inspect *inspect, const struct inspect_note *note)
+static void put_text(struct cli_output *out, const char *key, const char *text)
 {
-    struct cli_output *out = &inspect->out;
+    framed_output_text(out, ",\"");
+    framed_output_text(out, key);
+    framed_output_text(out, "\":");
+    framed_output_json_string(out, framed_bytes_str(text));
+}
+
+static bool is_utf8(struct framed_bytes bytes)
+{
+    size_t n = 0;
+    for (size_t at = 0; at < bytes.len; at += n)
+        if ((n = framed_utf8_sequence(bytes.at + at, bytes.len - at)) == 0) return false;
+    return true;
+}
+
+static void json_of_opening(struct cli_output *out, const struct inspect_note *note)
+{
+    const struct framed_hello *hello = &note->hello;
+    put_text(out, "side", note->side == FRAMED_CONNECTOR ? "connector" : "acceptor");
+    put_key(out, "mode", note->mode);
+    put_text(out, "protection", framed_inspect_protection(note->mode >> 4, true));
+    if (hello->max_frame != 0) put_key(out, "max_frame", hello->max_frame);
+    if (hello->key_id.at == NULL) return;
+    if (is_utf8(hello->key_id)) {
+        framed_output_text(out, ",\"key_id\":");
+        framed_output_json_string(out, hello->key_id);
+        return;
+    }
+    framed_output_text(out, ",\"key_id_hex\":\"");
+    framed_output_hex(out, hello->key_id);
+    framed_output_text(out, "\"");
+}
+
+static void json_of_wrong_sum(struct cli_output *out, const struct inspect_note *note)
+{
+    put_key(out, "len", note->len);
+    if (note->too_short) return;
+    put_key(out, "found", note->sum_found);
+    put_key(out, "expected", note->sum);
+}
+
+static void json_of_cut(struct cli_output *out, const struct inspect_note *note)
+{
+    static const char *const have[] = {"have", "have_of_length", "have_of_checksum", "have_of_opening"};
+    if (has_length(note)) put_key(out, "len", note->len);
+    put_key(out, have[note->in], note->have);
+}
+
+static void json_of_too_large(struct cli_output *out, const struct inspect_note *note)
+{
     uint32_t swapped;
-    const char *hint = hint_of(note->len, &swapped);
+    const char *hint = hint_of(note, &swapped);
     put_key(out, "claimed", note->len);
-    put_key(out, "max_frame", max_frame_of(inspect));
+    put_key(out, "max_frame", note->most);
     if (hint == NULL) return;
     framed_output_text(out, ",\"looks_like\":");
     framed_output_json_string(out, framed_bytes_str(hint));
@@ -331,19 +494,20 @@ static void json_of(struct inspect *inspect, const struct inspect_note *note)
 {
     struct cli_output *out = &inspect->out;
     switch (note->kind) {
-    case SHOW_FRAME: put_key(out, "len", note->len); break;
+    case SHOW_OPENING: json_of_opening(out, note); break;
+    case SHOW_HANDSHAKE: put_key(out, "message", note->message); /* fallthrough */
+    case SHOW_FRAME:
+    case SHOW_ENCRYPTED: put_key(out, "len", note->len); break;
     case SHOW_TRUNCATED:
-    case SHOW_UNFINISHED:
-        if (!note->in_word) put_key(out, "len", note->len);
-        put_key(out, note->in_word ? "have_of_length" : "have", note->have);
-        break;
-    case SHOW_TOO_LARGE: json_of_too_large(inspect, note); break;
+    case SHOW_UNFINISHED: json_of_cut(out, note); break;
+    case SHOW_TOO_LARGE: json_of_too_large(out, note); break;
+    case SHOW_WRONG_OPENING: put_text(out, "error", note->why); break;
+    case SHOW_WRONG_SUM: json_of_wrong_sum(out, note); break;
     case SHOW_SKIPPED: put_key(out, "frames", note->frames); /* fallthrough */
     case SHOW_LOST:
     case SHOW_REST: put_key(out, "bytes", note->n); break;
     case SHOW_DAMAGED:
-        framed_output_text(out, ",\"error\":");
-        framed_output_json_string(out, framed_bytes_str(note->why));
+        put_text(out, "error", note->why);
         put_key(out, "not_read", note->n);
         break;
     case SHOW_OPENED:
@@ -355,7 +519,7 @@ static void json_of(struct inspect *inspect, const struct inspect_note *note)
     case SHOW_ENDED:
     case SHOW_KINDS: break;
     }
-    if (has_payload(note)) put_json_payload(inspect, note);
+    if (has_payload(inspect, note)) put_json_payload(inspect, note);
     if (note->timed) put_key(out, "reply_ns", note->reply_ns);
 }
 

@@ -56,15 +56,17 @@ struct mishap {
     uint64_t n;
 };
 
-enum { MISHAPS = 5 };
+enum { MISHAPS = 7 };
 
 static void mishaps_of(const struct inspect_counts *c, struct mishap mishaps[MISHAPS])
 {
     mishaps[0] = (struct mishap){"cut frames", "truncated", c->truncated};
     mishaps[1] = (struct mishap){"frames too large", "too_large", c->too_large};
-    mishaps[2] = (struct mishap){"bytes lost", "bytes_lost", c->lost};
-    mishaps[4] = (struct mishap){"frames not shown", "not_shown", c->skipped};
-    mishaps[3] = (struct mishap){"bytes not interpreted", "bytes_not_interpreted", c->rest};
+    mishaps[2] = (struct mishap){"wrong openings", "wrong_openings", c->wrong_opening};
+    mishaps[3] = (struct mishap){"wrong checksums", "wrong_checksums", c->wrong_sum};
+    mishaps[4] = (struct mishap){"bytes lost", "bytes_lost", c->lost};
+    mishaps[5] = (struct mishap){"bytes not interpreted", "bytes_not_interpreted", c->rest};
+    mishaps[6] = (struct mishap){"frames not shown", "not_shown", c->skipped};
 }
 
 /* ---- text ---- */
@@ -135,6 +137,11 @@ static void text_of_counts(const struct inspect_counts *c, struct cli_output *ou
         framed_output_text(out, " B\n");
         put_picture(out, c);
     }
+    if (c->records > 0) {
+        put_pair(out, "encrypted records ", c->records);
+        put_pair(out, "  ", c->sealed);
+        framed_output_text(out, " B\n");
+    }
     struct mishap mishaps[MISHAPS];
     mishaps_of(c, mishaps);
     for (size_t i = 0; i < MISHAPS; i++) {
@@ -169,13 +176,29 @@ static void text_of_replies(const struct inspect_stats *stats, struct cli_output
     framed_output_text(out, "\n");
 }
 
+/* "openings  crc32c 2; encrypted, shared key 1" */
+static void text_of_protections(const struct inspect_stats *stats, struct cli_output *out)
+{
+    const char *between = "openings  ";
+    for (unsigned i = 0; i < sizeof stats->protections / sizeof *stats->protections; i++) {
+        if (stats->protections[i] == 0) continue;
+        framed_output_text(out, between);
+        framed_output_text(out, framed_inspect_protection(i, false));
+        put_pair(out, " ", stats->protections[i]);
+        between = "; ";
+    }
+    if (between[0] == ';') framed_output_text(out, "\n");
+}
+
 void framed_stats_text(const struct inspect_stats *stats, struct cli_output *out)
 {
     if (!stats->record) {
         text_of_counts(&stats->way[0], out);
+        text_of_protections(stats, out);
         return;
     }
     put_line(out, "connections ", stats->connections);
+    text_of_protections(stats, out);
     framed_output_text(out, "\n> requests\n");
     text_of_counts(&stats->way[0], out);
     framed_output_text(out, "\n< replies\n");
@@ -240,6 +263,8 @@ static void json_of_counts(const struct inspect_counts *c, struct cli_output *ou
     framed_output_text(out, exact ? "true" : "false");
     put_known(out, "largest", any, h->most);
     put_classes(out, c);
+    put_value(out, "encrypted_records", c->records);
+    put_value(out, "bytes_encrypted", c->sealed);
     struct mishap mishaps[MISHAPS];
     mishaps_of(c, mishaps);
     for (size_t i = 0; i < MISHAPS; i++) put_value(out, mishaps[i].key, mishaps[i].n);
@@ -259,6 +284,22 @@ static void json_of_replies(const struct inspect_stats *stats, struct cli_output
     framed_output_text(out, "}");
 }
 
+/* {"crc32c":2}: only those that there are. */
+static void json_of_protections(const struct inspect_stats *stats, struct cli_output *out)
+{
+    const char *between = "\"";
+    put_key(out, "openings");
+    framed_output_text(out, "{");
+    for (unsigned i = 0; i < sizeof stats->protections / sizeof *stats->protections; i++) {
+        if (stats->protections[i] == 0) continue;
+        framed_output_text(out, between);
+        framed_output_text(out, framed_inspect_protection(i, true));
+        put_pair(out, "\":", stats->protections[i]);
+        between = ",\"";
+    }
+    framed_output_text(out, "}");
+}
+
 void framed_stats_json(const struct inspect_stats *stats, struct cli_output *out)
 {
     framed_output_text(out, "{\"schema\":\"framed.inspect/1\",\"event\":\"stats\",");
@@ -274,5 +315,6 @@ void framed_stats_json(const struct inspect_stats *stats, struct cli_output *out
         framed_output_text(out, "}");
         json_of_replies(stats, out);
     }
+    json_of_protections(stats, out);
     framed_output_text(out, "}\n");
 }

@@ -15,6 +15,9 @@ struct inspect_counts {
     uint64_t empty;             /* frames without bytes */
     uint64_t truncated;         /* streams that ended inside a frame */
     uint64_t too_large;         /* streams with a length above the limit */
+    uint64_t wrong_opening;     /* streams whose opening is none */
+    uint64_t wrong_sum;         /* streams with a wrong checksum */
+    uint64_t records, sealed;   /* encrypted records, which are no frames here, and their bytes */
     uint64_t rest;              /* bytes behind that: not interpreted */
     uint64_t lost;              /* bytes nobody has */
     uint64_t skipped;           /* frames not looked at */
@@ -27,8 +30,9 @@ struct inspect_stats {
     bool record;                  /* connections, which have two directions; else one file */
     struct inspect_counts way[2]; /* a file: only the first */
     uint64_t connections;
-    uint64_t damaged; /* places where a record could not be read on */
-    uint64_t untimed; /* replies whose request is known, but not its time */
+    uint64_t protections[16]; /* openings, one of each connection, by enum framed_protection */
+    uint64_t damaged;         /* places where a record could not be read on */
+    uint64_t untimed;         /* replies whose request is known, but not its time */
     struct cli_histogram reply_ns;
 };
 

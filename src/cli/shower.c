@@ -33,7 +33,7 @@ static void closed(const struct note *note, const struct note_missing missing[2]
         struct inspect_stream *stream = &note->conn->way[way];
         const struct note_missing *m = &missing[way];
         if (m->n > 0 && m->between)
-            framed_inspect_skipped(stream, note->time_ns, m->n, m->frames);
+            framed_inspect_skipped(stream, note->time_ns, m->n, m->frames, m->preface);
         else if (m->n > 0)
             framed_inspect_lost(stream, note->time_ns, m->n);
         if (m->ended) framed_inspect_end(stream, note->time_ns);
@@ -52,7 +52,7 @@ static void show(void *ctx, uint8_t *at, size_t size) // NOLINT(readability-non-
     case NOTE_OPENED: framed_inspect_open(note->conn, &s->inspect, note->number, note->time_ns, bytes); break;
     case NOTE_BYTES: framed_inspect_bytes(stream, note->time_ns, bytes.at, bytes.len); break;
     case NOTE_BLANK: blank(stream, note); break;
-    case NOTE_SKIPPED: framed_inspect_skipped(stream, note->time_ns, note->n, note->frames); break;
+    case NOTE_SKIPPED: framed_inspect_skipped(stream, note->time_ns, note->n, note->frames, note->preface); break;
     case NOTE_END: framed_inspect_end(stream, note->time_ns); break;
     case NOTE_CLOSED: closed(note, (const struct note_missing *)(const void *)bytes.at); break;
     case NOTE_SAY: framed_host_say("%s", (const char *)bytes.at); break;

@@ -6,9 +6,10 @@
  *
  * Of one way:
  *   between, shown     whole frames are handed on as they came, as long as this second allows it and there is room
- *   in a frame, shown  its bytes are, up to `keep`; then only how many
+ *   in a frame, shown  its bytes are, up to `keep`, or all if they have a checksum; then only how many
  *   hidden             bytes and ends of frames are counted, until a frame ends and frames may be shown again
  *   foreign            a length above the limit has come: bytes are counted
+ * A preface counts as the beginning of the frame behind it: nothing is between the two.
  */
 #include "watch.h"
 #include "record.h"
@@ -93,6 +94,7 @@ static bool reveal(struct watch *w, struct watched *p, enum inspect_way way, uin
                         .time_ns = now + w->ahead,
                         .n = d->missing,
                         .frames = d->missing_frames,
+                        .preface = d->preface,
                         .type = NOTE_SKIPPED,
                         .way = (uint8_t)way};
     if (d->missing > 0 && !tell(w, &note, framed_bytes_of(NULL, 0))) return false;
@@ -179,10 +181,11 @@ static void took_blank(struct look *l, size_t n)
 static uint64_t take_whole(struct look *l, uint64_t left)
 {
     const uint8_t *from = l->in.at, *end = from + l->in.len, *at = from;
+    uint32_t max_frame = l->p->way[l->way].max_frame;
     uint64_t frames = 0;
     uint32_t len;
     while (frames < left && (size_t)(end - at) >= FRAMED_LENGTH_SIZE &&
-           framed_length_decode(at, l->w->max_frame, &len) == FRAMED_OK && len <= (size_t)(end - at) - FRAMED_LENGTH_SIZE) {
+           framed_length_decode(at, max_frame, &len) == FRAMED_OK && len <= (size_t)(end - at) - FRAMED_LENGTH_SIZE) {
         at += FRAMED_LENGTH_SIZE + len;
         frames++;
     }
@@ -212,6 +215,22 @@ static bool look_between(struct look *l)
     return l->in.len == 0;
 }
 
+/* The first word is none of a length: what follows may be frames all the same. */
+static bool begin_extended(const struct watch *w, struct watched_way *d)
+{
+    uint32_t word = d->scan.length;
+    if (d->frames > 0 || d->preface != 0 || !framed_inspect_follows(word)) return false;
+    d->preface = word;
+    d->max_frame = framed_inspect_limit(w->max_frame, word);
+    framed_scan_init(&d->scan, d->max_frame);
+    return true;
+}
+
+static uint64_t keep_of(const struct watch *w, const struct watched_way *d)
+{
+    return d->preface != 0 && framed_inspect_is_checked(d->preface) ? UINT64_MAX : w->keep;
+}
+
 /* In a frame: takes a token. False: the input is used up. */
 static bool look_inside(struct look *l)
 {
@@ -222,10 +241,10 @@ static bool look_inside(struct look *l)
     size_t n = before - l->in.len;
     if (st != FRAMED_OK) {
         took(l, n, 0);
-        d->foreign = st != FRAMED_MORE;
-        return d->foreign;
+        d->foreign = st != FRAMED_MORE && !begin_extended(l->w, d);
+        return st != FRAMED_MORE;
     }
-    if (token.kind == FRAMED_DATA && d->seen >= l->w->keep) {
+    if (token.kind == FRAMED_DATA && d->seen >= keep_of(l->w, d)) {
         took_blank(l, n);
         l->run.at = l->in.at;
     } else {
@@ -366,6 +385,7 @@ void framed_watch_opened(struct watch *w, struct watched *p, uint32_t number, ui
     *p = (struct watched){.number = number};
     for (unsigned way = 0; way < 2; way++) {
         framed_scan_init(&p->way[way].scan, w->max_frame);
+        p->way[way].max_frame = w->max_frame;
         p->way[way].between = true;
     }
     turn_second(w, now);
@@ -400,8 +420,11 @@ static void close_shown(struct watch *w, struct watched *p, uint64_t now)
     *note = (struct note){.conn = p->shown, .time_ns = now + w->ahead, .type = NOTE_CLOSED};
     for (unsigned way = 0; way < 2; way++) {
         const struct watched_way *d = &p->way[way];
-        missing[way] = (struct note_missing){
-            .n = d->missing, .frames = d->missing_frames, .between = d->between, .ended = d->end_untold};
+        missing[way] = (struct note_missing){.n = d->missing,
+                                             .frames = d->missing_frames,
+                                             .preface = d->preface,
+                                             .between = d->between,
+                                             .ended = d->end_untold};
     }
     framed_spool_add(w->show);
     forget_missing(p);
@@ -426,6 +449,7 @@ bool framed_watch_at_rest(const struct watched *p)
 {
     const struct watched_way *requests = &p->way[INSPECT_REQUESTS], *replies = &p->way[INSPECT_REPLIES];
     if (requests->foreign || replies->foreign) return true;
+    if (requests->preface != 0 && framed_inspect_is_encrypted(requests->preface)) return true; /* nobody can tell */
     return requests->between && replies->between && replies->frames >= requests->frames;
 }
 

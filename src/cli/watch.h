@@ -30,6 +30,7 @@ struct note {
     uint64_t n;
     uint64_t frames;
     uint32_t number;
+    uint32_t preface; /* NOTE_SKIPPED: with which this way began, or 0 (framed_inspect_skipped) */
     uint8_t type;
     uint8_t way; /* enum inspect_way */
     /* bytes follow */
@@ -38,7 +39,8 @@ struct note {
 /* What was not told of one way until its connection was closed. */
 struct note_missing {
     uint64_t n, frames;
-    bool between; /* two frames, in the end */
+    uint32_t preface; /* as of NOTE_SKIPPED */
+    bool between;     /* two frames, in the end */
     bool ended;
 };
 
@@ -51,9 +53,11 @@ struct watched_way {
     uint64_t frames;         /* whole ones so far */
     uint64_t missing, missing_frames;
     uint64_t unrecorded;
-    bool between; /* two frames */
-    bool foreign; /* no frames; nothing more is interpreted */
-    bool hidden;  /* what passes is counted, up to the end of a frame */
+    uint32_t preface;   /* with which it began; 0: none, or one that framed_inspect_follows not */
+    uint32_t max_frame; /* the longest, with all that is in it */
+    bool between;       /* two frames */
+    bool foreign;       /* no frames; nothing more is interpreted */
+    bool hidden;        /* what passes is counted, up to the end of a frame */
     bool end_untold, end_unrecorded;
 };
 
