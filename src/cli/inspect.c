@@ -217,6 +217,13 @@ bool framed_inspect_is_encrypted(uint32_t preface)
     return protection_of((uint8_t)preface) >= FRAMED_SHARED_KEY;
 }
 
+uint32_t framed_inspect_sum(uint32_t preface, uint64_t counter, uint32_t len)
+{
+    bool of_connector = (preface >> 16 & 0xff) == OF_CONNECTOR;
+    struct framed_sum_place place = {.from = of_connector ? FRAMED_CONNECTOR : FRAMED_ACCEPTOR, .counter = counter};
+    return framed_sum_start(len - FRAMED_SUM_SIZE, &place);
+}
+
 static uint32_t payload_limit(uint32_t max_frame)
 {
     return max_frame == 0 ? FRAMED_FRAME_DEFAULT : max_frame < FRAMED_FRAME_MOST ? max_frame : FRAMED_FRAME_MOST;
@@ -369,11 +376,10 @@ static void wrong_sum(struct inspect_stream *s, uint64_t time_ns)
 
 static void frame_begins(struct inspect_stream *s)
 {
-    struct framed_sum_place place = {.from = (enum framed_side)s->side, .counter = s->counter};
+    uint32_t preface = (uint32_t)s->word[0] << 24 | (uint32_t)s->word[1] << 16 | (uint32_t)s->word[2] << 8 | s->word[3];
     s->state = IN_FRAME;
     s->seen = s->trailer = 0;
-    if (s->counter == 0) place.preface = s->word;
-    if (trailer_of(s) > 0 && !is_too_short(s)) s->sum = framed_sum_start(s->scan.length - FRAMED_SUM_SIZE, &place);
+    if (trailer_of(s) > 0 && !is_too_short(s)) s->sum = framed_inspect_sum(preface, s->counter, s->scan.length);
 }
 
 /* Takes note of bytes of a frame; returns those that are not its trailer. */
@@ -544,6 +550,17 @@ void framed_inspect_bytes(struct inspect_stream *stream, uint64_t time_ns, const
     }
     stream->rest += in.len;
     stream->off += in.len;
+}
+
+void framed_inspect_blank(struct inspect_stream *stream, uint64_t time_ns, uint64_t n, uint32_t sum)
+{
+    static const uint8_t nothing[FRAMED_RECEIVE_SIZE]; /* nobody looks at it */
+    while (n > 0) {
+        size_t now = n < sizeof nothing ? (size_t)n : sizeof nothing;
+        framed_inspect_bytes(stream, time_ns, nothing, now);
+        n -= now;
+    }
+    stream->sum = sum;
 }
 
 /* Says how far a frame came that is not whole. */

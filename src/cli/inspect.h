@@ -102,6 +102,10 @@ void framed_inspect_open(struct inspect_conn *conn, struct inspect *inspect, uin
 /* n bytes came, all of them at time_ns; borrowed for the call. Not after end. */
 void framed_inspect_bytes(struct inspect_stream *stream, uint64_t time_ns, const uint8_t *at, size_t n);
 
+/* n bytes came inside a payload, behind what is shown of it, and end before its checksum if it has one: then `sum` is what the
+ * checksum is so far, over them and all that goes before (framed_sum_start). */
+void framed_inspect_blank(struct inspect_stream *stream, uint64_t time_ns, uint64_t n, uint32_t sum);
+
 /* n bytes came that nobody has any more. What follows them is counted, not interpreted. */
 void framed_inspect_lost(struct inspect_stream *stream, uint64_t time_ns, uint64_t n);
 
@@ -115,9 +119,13 @@ bool framed_inspect_follows(uint32_t preface);
 /* Of such a stream: the longest frame, with all that is in it, when payloads may have max_frame bytes (0: the default). */
 uint32_t framed_inspect_limit(uint32_t max_frame, uint32_t preface);
 
-/* Whether every byte of such a stream is needed, to check it; and whether it is encrypted. */
+/* Whether its frames have checksums; and whether it is encrypted. */
 bool framed_inspect_is_checked(uint32_t preface);
 bool framed_inspect_is_encrypted(uint32_t preface);
+
+/* Where the checksum begins of its frame of `len` bytes, the checksum's own among them, with `counter` frames before it, of which
+ * one is the HELLO. */
+uint32_t framed_inspect_sum(uint32_t preface, uint64_t counter, uint32_t len);
 
 /* The stream ended, in order. At most once. */
 void framed_inspect_end(struct inspect_stream *stream, uint64_t time_ns);

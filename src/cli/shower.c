@@ -15,17 +15,6 @@ static enum framed_status to_stdout(void *ctx, const uint8_t *at, size_t n)
     return framed_host_write(at, n);
 }
 
-/* Bytes of a payload that nobody will look at. */
-static void blank(struct inspect_stream *stream, const struct note *note)
-{
-    static const uint8_t nothing[FRAMED_RECEIVE_SIZE];
-    for (uint64_t left = note->n; left > 0;) {
-        size_t n = left < sizeof nothing ? (size_t)left : sizeof nothing;
-        framed_inspect_bytes(stream, note->time_ns, nothing, n);
-        left -= n;
-    }
-}
-
 static void closed(const struct note *note, const struct note_missing missing[2])
 {
     const struct framed_allocator *alloc = framed_os_allocator();
@@ -51,7 +40,7 @@ static void show(void *ctx, uint8_t *at, size_t size) // NOLINT(readability-non-
     switch ((enum note_type)note->type) {
     case NOTE_OPENED: framed_inspect_open(note->conn, &s->inspect, note->number, note->time_ns, bytes); break;
     case NOTE_BYTES: framed_inspect_bytes(stream, note->time_ns, bytes.at, bytes.len); break;
-    case NOTE_BLANK: blank(stream, note); break;
+    case NOTE_BLANK: framed_inspect_blank(stream, note->time_ns, note->n, note->sum); break;
     case NOTE_SKIPPED: framed_inspect_skipped(stream, note->time_ns, note->n, note->frames, note->preface); break;
     case NOTE_END: framed_inspect_end(stream, note->time_ns); break;
     case NOTE_CLOSED: closed(note, (const struct note_missing *)(const void *)bytes.at); break;

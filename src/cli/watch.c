@@ -6,7 +6,7 @@
  *
  * Of one way:
  *   between, shown     whole frames are handed on as they came, as long as this second allows it and there is room
- *   in a frame, shown  its bytes are, up to `keep`, or all if they have a checksum; then only how many
+ *   in a frame, shown  its bytes are, up to `keep`, then only how many, and their sum; what has a checksum, that too
  *   hidden             bytes and ends of frames are counted, until a frame ends and frames may be shown again
  *   foreign            a length above the limit has come: bytes are counted
  * A preface counts as the beginning of the frame behind it: nothing is between the two.
@@ -138,8 +138,12 @@ struct look {
 
 static void tell_bytes(struct look *l, enum note_type type, struct framed_bytes bytes, uint64_t n, uint64_t ends)
 {
-    struct note note = {
-        .conn = l->p->shown, .time_ns = l->now + l->w->ahead, .n = n, .type = (uint8_t)type, .way = (uint8_t)l->way};
+    struct note note = {.conn = l->p->shown,
+                        .time_ns = l->now + l->w->ahead,
+                        .n = n,
+                        .sum = l->p->way[l->way].sum,
+                        .type = (uint8_t)type,
+                        .way = (uint8_t)l->way};
     if (!tell(l->w, &note, bytes)) hide(l->w, l->p, l->way, n, ends);
 }
 
@@ -226,9 +230,22 @@ static bool begin_extended(const struct watch *w, struct watched_way *d)
     return true;
 }
 
+/* The HELLO matters whole. */
 static uint64_t keep_of(const struct watch *w, const struct watched_way *d)
 {
-    return d->preface != 0 && framed_inspect_is_checked(d->preface) ? UINT64_MAX : w->keep;
+    return d->preface != 0 && d->frames == 0 ? UINT64_MAX : w->keep;
+}
+
+/* How much of these next bytes of a frame goes before its checksum; the sum goes on over it. */
+static size_t summed(struct watched_way *d, const struct framed_token *token)
+{
+    if (d->preface == 0 || !framed_inspect_is_checked(d->preface)) return token->data.len;
+    uint64_t len = token->length < FRAMED_SUM_SIZE ? 0 : token->length - FRAMED_SUM_SIZE,
+             left = d->seen < len ? len - d->seen : 0;
+    size_t n = token->data.len < left ? token->data.len : (size_t)left;
+    if (d->seen == 0) d->sum = framed_inspect_sum(d->preface, d->frames, token->length);
+    d->sum = framed_crc32c(d->sum, token->data.at, n);
+    return n;
 }
 
 /* In a frame: takes a token. False: the input is used up. */
@@ -244,9 +261,13 @@ static bool look_inside(struct look *l)
         d->foreign = st != FRAMED_MORE && !begin_extended(l->w, d);
         return st != FRAMED_MORE;
     }
+    size_t before_sum = token.kind == FRAMED_DATA ? summed(d, &token) : 0;
     if (token.kind == FRAMED_DATA && d->seen >= keep_of(l->w, d)) {
-        took_blank(l, n);
-        l->run.at = l->in.at;
+        if (before_sum > 0) {
+            took_blank(l, before_sum);
+            l->run.at = l->in.at - (n - before_sum);
+        }
+        took(l, n - before_sum, 0);
     } else {
         took(l, n, token.kind == FRAMED_END);
     }

@@ -17,7 +17,7 @@
 enum note_type {
     NOTE_OPENED,  /* bytes: who */
     NOTE_BYTES,   /* bytes: what passed */
-    NOTE_BLANK,   /* n bytes passed inside a payload, of which only the number matters */
+    NOTE_BLANK,   /* n bytes passed inside a payload, of which only the number matters, and their sum */
     NOTE_SKIPPED, /* n bytes passed that are not shown, with the ends of `frames` frames; a new one comes next */
     NOTE_END,
     NOTE_CLOSED, /* bytes: struct note_missing[2] */
@@ -31,6 +31,7 @@ struct note {
     uint64_t frames;
     uint32_t number;
     uint32_t preface; /* NOTE_SKIPPED: with which this way began, or 0 (framed_inspect_skipped) */
+    uint32_t sum;     /* NOTE_BLANK (framed_inspect_blank) */
     uint8_t type;
     uint8_t way; /* enum inspect_way */
     /* bytes follow */
@@ -49,7 +50,8 @@ struct note_missing {
 /* Of one way of a connection. Private, like the following. */
 struct watched_way {
     struct framed_scan scan; /* of a frame that is cut, or begins */
-    uint64_t seen;           /* payload bytes of that frame */
+    uint64_t seen;           /* payload bytes of that frame, its checksum among them */
+    uint32_t sum;            /* over it, so far, if it has one */
     uint64_t frames;         /* whole ones so far */
     uint64_t missing, missing_frames;
     uint64_t unrecorded;

@@ -11,11 +11,16 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import unittest
 
+from test_keygen import SODIUM
 from toolkit import PATIENCE_S, READY, ToolTest, closed_port, frame, frames, read_exactly, read_frame, read_to_end
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import peer_sums  # noqa: E402
 
 RECORD_MAGIC = frame(b"framed record 1\n")
 OPENED, DATA, END, CLOSED, LOST = 1, 2, 3, 4, 5
@@ -29,6 +34,11 @@ def echo(sock):
     """Sends back whatever comes, until its end."""
     while data := sock.recv(65536):
         sock.sendall(data)
+
+
+def swallow(sock):
+    while sock.recv(1 << 20):
+        pass
 
 
 def echo_frames(sock):
@@ -319,6 +329,125 @@ class Beginning(TapTest):
         socks[2].settimeout(PATIENCE_S)
         socks[0].close()
         self.assertEqual(read_exactly(socks[2], 1), b"x")
+
+
+class Protected(TapTest):
+    """Connections that begin with an opening: the tap and its record show the same of them."""
+
+    def shown_and_read(self, target, *call, calls=1, more=()):
+        """The lines of a tap between calls and the target; inspect says the same of its record."""
+        path = os.path.join(self.folder(), "record")
+        tap = self.tap(target.address, "--record", path, *more, stdout=subprocess.PIPE)
+        for _ in range(calls):
+            done = self.run_tool("call", tap.address, "-m", "hello", "-m", "again", *call)
+            self.assert_code(done, 0)
+        shown = self.shown(tap)
+        read = self.run_tool("inspect", path, *more)
+        self.assert_code(read, 0)
+        self.assertEqual(read.stdout.decode().splitlines(), shown)
+        return shown
+
+    def of_way(self, lines, way):
+        """What text lines say of one way, without times."""
+        found = [line.split(f" #1 {way} ", 1)[1] for line in lines if f" #1 {way} " in line]
+        return [re.sub(r"  [0-9.]+ (ns|us|ms|s)$", "  TIME", line) for line in found]
+
+    def test_checksums_are_left_out_and_replies_timed(self):
+        server = self.serve("--checksum", "crc32c")
+        shown = self.shown_and_read(server, "--checksum", "crc32c")
+        frames_ = [' 5 B  "hello"', ' 5 B  "again"']
+        self.assertEqual(self.of_way(shown, ">"), ["opening of a connector: crc32c; max frame 16 MiB", *frames_, "ended"])
+        self.assertEqual(self.of_way(shown, "<"), ["opening of an acceptor: crc32c; max frame 16 MiB",
+                                                   *(line + "  TIME" for line in frames_), "ended"])
+        self.assertTrue(shown[-1].endswith("#1 closed"), shown)
+
+    def test_large_frames_with_checksums_are_checked(self):
+        server = self.serve("--checksum", "crc32c")
+        path = os.path.join(self.folder(), "large")
+        with open(path, "wb") as file:
+            file.write(noise(3 << 20))
+        tap = self.tap(server.address, "--json", stdout=subprocess.PIPE)
+        done = self.run_tool("call", tap.address, "--checksum", "crc32c", "-f", path, "-o", "raw")
+        self.assert_code(done, 0)
+        self.assertEqual(done.stdout, noise(3 << 20))
+        events = [json.loads(line) for line in self.shown(tap)]
+        self.assertEqual([e["len"] for e in events if e["event"] == "frame"], [3 << 20] * 2)
+        self.assertNotIn("wrong_checksum", {e["event"] for e in events})
+
+    def test_wrong_checksum_is_shown_and_passed_on(self):
+        data = bytes.fromhex("f7460110000000043b44c192 00000009 68656c6c6f 524608ff 00")
+        sock, tap, _ = self.through(echo, stdout=subprocess.PIPE)
+        self.assertEqual(exchange(sock, data), data)
+        sock.close()
+        self.assertIn("off 12  len 5  CHECKSUM WRONG: 524608ff came, 524608fe would be right here", self.of_way(self.shown(tap), ">"))
+
+    def test_checksums_are_checked_on_behind_frames_that_found_no_room(self):
+        """The opening may be among them: nobody reads what is shown until a full spool has passed."""
+        tap = self.tap(self.peer(swallow).address, "--json", stdout=subprocess.PIPE)
+        sock, other = self.connect(tap.address), self.connect(tap.address)
+        sent = peer_sums.Direction("connector")
+        other.sendall(frame(noise(4096)) * 4096)
+        sock.sendall(peer_sums.PREFACES["connector"] + b"".join(frame(sent.seal(text)) for text in (b"", bytes(200000), b"two")))
+        events, enough = [], threading.Event()
+
+        def read():
+            for line in tap.process.stdout:
+                events.append(json.loads(line))
+                if events[-1]["conn"] == 1 and (events[-1]["event"] == "wrong_checksum" or "number" in events[-1].get("text", "")):
+                    enough.set()
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        for number in range(100 * PATIENCE_S):
+            sock.sendall(frame(sent.seal(b"number %d" % number)))
+            if enough.wait(0.01):
+                break
+        sock.close()
+        other.close()
+        tap.signal(signal.SIGTERM)
+        reader.join(PATIENCE_S)
+        self.assertEqual(tap.wait(), 0, tap.stderr)
+        kinds = [event["event"] for event in events if event["conn"] == 1]
+        self.assertIn("not_shown", kinds)
+        self.assertIn("frame", kinds)
+        self.assertNotIn("wrong_checksum", kinds)
+        shown = [event for event in events if event["conn"] == 1 and event["event"] == "frame"]
+        self.assertTrue(any(event["text"].startswith("number ") for event in shown), shown)
+
+    @unittest.skipUnless(SODIUM, "built without libsodium")
+    def test_of_encrypted_connections_lengths_are_shown_and_no_text(self):
+        key = os.path.join(self.folder(), "key")
+        self.assert_code(self.run_tool("keygen", "--psk", "--id", "me", "-o", key), 0)
+        server = self.serve("--psk", key)
+        shown = self.shown_and_read(server, "--psk", key)
+        requests, replies = self.of_way(shown, ">"), self.of_way(shown, "<")
+        self.assertEqual(requests[:2], ['opening of a connector: encrypted, shared key; max frame 16 MiB; key id "me"',
+                                        " 48 B  handshake message 1"])
+        self.assertEqual(replies[0], "opening of an acceptor: encrypted, shared key")
+        self.assertRegex(replies[1], r"\A \d+ B  handshake message 2\Z")
+        for lines in (requests, replies):
+            self.assertEqual(lines[-1], "ended")
+            self.assertGreater(len(lines), 3)
+            for line in lines[2:-1]:
+                self.assertRegex(line, r"\A \d+ B  encrypted\Z")
+        self.assertNotIn("hello", "".join(shown))
+
+    @unittest.skipUnless(SODIUM, "built without libsodium")
+    def test_json_and_stats_of_encrypted_connections(self):
+        key = os.path.join(self.folder(), "key")
+        self.assert_code(self.run_tool("keygen", "--psk", "--id", "me", "-o", key), 0)
+        server = self.serve("--psk", key)
+        events = [json.loads(line) for line in self.shown_and_read(server, "--psk", key, more=["--json"])]
+        for way, messages in (">", [1]), ("<", [2]):
+            self.assertEqual([e["message"] for e in events if e["event"] == "handshake" and e["way"] == way], messages)
+        self.assertFalse([e for e in events if {"text", "base64", "hex", "reply_ns"} & set(e)])
+        self.assertEqual([e["key_id"] for e in events if "key_id" in e], ["me"])
+        (line,) = self.shown_and_read(server, "--psk", key, calls=2, more=["--json", "--stats"])
+        stats = json.loads(line)
+        self.assertEqual((stats["connections"], stats["openings"]), (2, {"shared_key": 2}))
+        for way in "requests", "replies":
+            self.assertGreaterEqual(stats[way]["encrypted_records"], 2)
+            self.assertEqual(stats[way]["frames"], 0)
 
 
 class WhatIsShown(TapTest):
