@@ -1,7 +1,9 @@
 /*
- * fuzz_inspect.c: what `framed inspect` makes of a file: plain frames or a record, in text or JSON, frames or counts.
+ * fuzz_inspect.c: what `framed inspect` makes of a file: frames, behind an opening or not, or a record, in text or JSON, frames or
+ * counts.
  * Must not know what its lines say, but that frames are shown once each.
- * Invariants: the same file gives the same text in whatever pieces it is read; every byte printed is fit for a terminal, every
+ * Invariants: a file ends as its frames do, read here one by one, with framed_opening_next and framed_sum_check for what has an
+ * opening; the same file gives the same text in whatever pieces it is read; every byte printed is fit for a terminal, every
  * line of JSON is JSON; memory follows what was read; each entry of a record is written back as it was.
  *
  * Input: setup (SETUP_*), how much is dumped, max_frame (4 bytes), when memory or the sink fails; the program: the lengths of
@@ -12,6 +14,7 @@
 #include "cli/replay.h"
 #include "fuzz.h"
 #include "meter.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -152,10 +155,19 @@ static void text_holds(const struct text *text)
     fuzz_must(text->len == 0 || text->at[text->len - 1] == '\n', "lines are ended");
 }
 
+/* Whether a line of JSON has that event: a quote inside a string would be escaped. */
+static bool is_event(const uint8_t *line, const uint8_t *end, const char *name)
+{
+    char event[40];
+    size_t n = (size_t)snprintf(event, sizeof event, "\"event\":\"%s\"", name);
+    for (; n <= (size_t)(end - line); line++)
+        if (memcmp(line, event, n) == 0) return true;
+    return false;
+}
+
 /* Returns how many of the objects are about a whole frame. */
 static size_t json_holds(const struct text *text)
 {
-    static const char frame[] = "\"event\":\"frame\"";
     size_t frames = 0;
     if (text->len == 0) return 0;
     const uint8_t *at = text->at, *end = at + text->len;
@@ -164,8 +176,7 @@ static size_t json_holds(const struct text *text)
         fuzz_must(*at == '{', "JSON: a line is an object");
         json_value(&at, end, 0);
         fuzz_must(at < end && *at == '\n', "JSON: a line is one object");
-        for (const uint8_t *p = line; p + sizeof frame - 1 <= at; p++) /* a quote inside a string would be escaped */
-            if (memcmp(p, frame, sizeof frame - 1) == 0) frames++;
+        frames += is_event(line, at, "frame") || is_event(line, at, "handshake") || is_event(line, at, "encrypted");
         at++;
     }
     return frames;
@@ -176,13 +187,72 @@ static bool is_record(struct framed_bytes file)
     return file.len >= RECORD_MAGIC_SIZE && memcmp(file.at, framed_record_magic, RECORD_MAGIC_SIZE) == 0;
 }
 
+/* ---- files with an opening ---- */
+
+static bool is_opened(struct framed_bytes file)
+{
+    return file.len >= FRAMED_PREFACE_SIZE && file.at[0] == 0xf7 && (file.at[1] == 0x46 || file.at[1] == 0x66);
+}
+
+/* Takes the opening off the front of *file. FRAMED_OK, or how the file ends. */
+static enum framed_status take_opening(struct framed_bytes *file)
+{
+    struct framed_opening opening;
+    struct framed_accept built = {0};
+    uint8_t mode = file->at[3];
+    bool is_built = framed_mode_exists(mode) && mode >> 4 != FRAMED_BLAKE2B;
+    enum framed_status st = FRAMED_OK;
+    if (!is_built) return FRAMED_MALFORMED;
+    if (file->at[1] == 0x46) {
+        fuzz_must(framed_accept_add(&built, mode) == FRAMED_OK, "a mode that exists can be accepted");
+        st = framed_opening_accept(&opening, &built);
+    } else {
+        st = framed_opening_connect(&opening, mode);
+    }
+    fuzz_must(st == FRAMED_OK, "an opening can be read");
+    st = framed_opening_next(&opening, file);
+    return st == FRAMED_MORE ? FRAMED_TRUNCATED : st == FRAMED_OK ? FRAMED_OK : FRAMED_MALFORMED;
+}
+
+/* The frames behind an opening: how many are whole, and how the file ends. */
+static enum framed_status take_frames(struct framed_bytes in, enum framed_side side, uint8_t mode, uint32_t most, size_t *n)
+{
+    uint32_t trailer = mode >> 4 == FRAMED_CRC32C ? FRAMED_SUM_SIZE : 0;
+    struct framed_sum_place place = {.from = side, .counter = 1};
+    if (most == 0) most = FRAMED_FRAME_DEFAULT;
+    if (most > FRAMED_FRAME_MOST - trailer) most = FRAMED_FRAME_MOST - trailer;
+    if (mode >> 4 >= FRAMED_SHARED_KEY) most = 65535;
+    for (; in.len > 0; place.counter++, ++*n) {
+        if (in.len < FRAMED_LENGTH_SIZE) return FRAMED_TRUNCATED;
+        uint32_t len = (uint32_t)in.at[0] << 24 | (uint32_t)in.at[1] << 16 | (uint32_t)in.at[2] << 8 | in.at[3];
+        in = framed_bytes_of(in.at + FRAMED_LENGTH_SIZE, in.len - FRAMED_LENGTH_SIZE);
+        if (len > most + trailer) return FRAMED_TOO_LARGE;
+        if (len < trailer) return FRAMED_MALFORMED;
+        if (len > in.len) return FRAMED_TRUNCATED;
+        struct framed_bytes frame = framed_bytes_of(in.at, len);
+        if (trailer > 0 && framed_sum_check(&frame, &place) != FRAMED_OK) return FRAMED_MALFORMED;
+        in = framed_bytes_of(in.at + len, in.len - len);
+    }
+    return FRAMED_CLOSED;
+}
+
+static enum framed_status read_opened(struct framed_bytes file, uint32_t max_frame, size_t *frames)
+{
+    enum framed_side side = file.at[1] == 0x46 ? FRAMED_CONNECTOR : FRAMED_ACCEPTOR;
+    uint8_t mode = file.at[3];
+    enum framed_status st = take_opening(&file);
+    return st == FRAMED_OK ? take_frames(file, side, mode, max_frame, frames) : st;
+}
+
 static void frames_hold(const struct printed *printed, struct framed_bytes file, unsigned setup, uint32_t max_frame)
 {
     struct fuzz_frames frames;
     fuzz_frames_read(&frames, file, max_frame);
-    fuzz_must(printed->found == (frames.ends == FRAMED_CLOSED ? FRAMED_OK : frames.ends), "found() is how the file ends");
+    size_t n = frames.n;
+    enum framed_status ends = is_opened(file) ? read_opened(file, max_frame, &n) : frames.ends;
+    fuzz_must(printed->found == (ends == FRAMED_CLOSED ? FRAMED_OK : ends), "found() is how the file ends");
     if ((setup & SETUP_JSON) && !(setup & SETUP_STATS))
-        fuzz_must(json_holds(&printed->text) == frames.n, "every frame is shown once");
+        fuzz_must(json_holds(&printed->text) == n, "every frame is shown once");
     fuzz_frames_free(&frames);
 }
 

@@ -395,6 +395,41 @@ static void key_files(seed_fn *seed, void *ctx)
     }
 }
 
+/* What the inspection is shown with an opening: every case of one, and streams with checksums and encrypted ones. */
+static void inspected_openings(seed_fn *seed, void *ctx)
+{
+    static const char *const looks[] = {"0003", "0103", "0302", "0403", "0501"}; /* setup, how much is dumped */
+    static const char *const streams[] = {
+        "f7460110 00000004 3b44c192 00000009 68656c6c6f 524608fe 00000004 0be3eda3", /* PROTOCOL.md §8.3 */
+        "f7660110 00000004 27daa889 00000009 68656c6c6f 5d2f0ad5 00000003 616263",
+        "f7460110 00000004 3b44c192 00000009 68656c6c6f 524608ff 00",
+        "f7460110 00000004 3b44c192 00000009 68656c6c6f 52",
+        "f7460180 00000004 0402 6d65 00000002 6d31 00000003 414243 00000000 0000",
+        "f7460190 00000000 00000002 6d31 00000002 6d33 00000003 414243 00010000",
+        "f76601a0 00000002 6d32 00000003 414243 0000ffff 00",
+    };
+    struct opening_cases cases;
+    for (size_t k = 0; k < sizeof looks / sizeof *looks; k++) {
+        for (size_t i = 0; i < sizeof streams / sizeof *streams; i++) {
+            uint8_t input[128];
+            char name[48], hex[300];
+            snprintf(hex, sizeof hex, "%s 00000000 0000 01 %s %s", looks[k], k % 2 ? "01" : "07", streams[i]);
+            size_t n = from_hex(hex, 0, input);
+            snprintf(name, sizeof name, "opened-%zu-%zu", k, i);
+            seed(ctx, name, input, n);
+        }
+    }
+    opening_cases_load(&cases, FRAMED_VECTORS "/opening.txt", NULL);
+    for (size_t i = 0; i < cases.n; i++) {
+        uint8_t input[512];
+        size_t n = from_hex("01 03 00000000 0000 01 01", 0, input);
+        fuzz_must(cases.at[i].input_len <= sizeof input - n, "a case is no longer than a seed");
+        memcpy(input + n, cases.at[i].input, cases.at[i].input_len);
+        seed(ctx, cases.at[i].name, input, n + cases.at[i].input_len);
+    }
+    opening_cases_free(&cases);
+}
+
 #define COUNT(list) (sizeof(list) / sizeof *(list))
 
 void fuzz_seeds(const char *harness, seed_fn *seed, void *ctx)
@@ -421,6 +456,7 @@ void fuzz_seeds(const char *harness, seed_fn *seed, void *ctx)
     if (strcmp(harness, "inspect") == 0) {
         streams(inspect_ways, COUNT(inspect_ways), "", seed, ctx);
         record(seed, ctx);
+        inspected_openings(seed, ctx);
     }
     if (strcmp(harness, "opening") == 0) openings(seed, ctx);
     if (strcmp(harness, "handshake") == 0) handshakes(seed, ctx);
