@@ -524,8 +524,9 @@ class PinnedServer:
         keys = self.keys()
         keys.pins = [os.urandom(32)]
         code, replies, said = self.calls(self.acceptor(keys=keys), self.payloads(5))
-        self.assertNotEqual(code, 0, said)
-        self.assertEqual((replies, self.seen[0][0]), ([], "IMPOSTOR"))
+        self.assertEqual((code, replies, self.seen[0][0]), (5, [], "IMPOSTOR"), said)
+        self.assertIn("our key is not allowed there", said)
+        self.assertIn("not executed", said)
 
 
 class SharedKeyCalls(SharedKeyOfCall, Acceptor, Called):
