@@ -323,11 +323,10 @@ static enum framed_status wrong_record(struct tunnel *t, enum framed_status why)
     return why;
 }
 
-/* The acceptor does not trust our key. Said at once it means that it has done nothing (§9.2): none of our frames has got anywhere. */
+/* The acceptor does not trust our key, or does not any more: it may have begun what we asked (framed_server_recheck). */
 static enum framed_status turned_away(struct tunnel *t)
 {
     t->refused = true;
-    if (!t->heard) t->passed = 0;
     return wrong_record(t, FRAMED_AUTH);
 }
 
@@ -345,7 +344,6 @@ enum framed_status framed_tunnel_text(struct tunnel *t, struct framed_bytes *tex
             if (!framed_tunnel_trusts(t)) return refuse(t);
         }
         if (type == RECORD_CLOSE && t->connects && text->at[0] == TUNNEL_NOT_ALLOWED) return turned_away(t);
-        t->heard = true;
         if (type == RECORD_DATA) return FRAMED_OK;
         if (type == RECORD_CLOSE) return t->reader.at == t->reader.end ? FRAMED_CLOSED : wrong_record(t, FRAMED_MALFORMED);
     }

@@ -46,7 +46,6 @@ struct tunnel {
     bool connects;
     bool proven;  /* that the peer is there now: of NNpsk0, by its first record */
     bool refused; /* one of the two is who it says, and may not */
-    bool heard;   /* a record of the peer's */
     uint8_t key[NOISE_KEY_SIZE], hash[NOISE_KEY_SIZE];
     uint8_t id[FRAMED_KEY_ID_MOST];
     uint8_t id_len;

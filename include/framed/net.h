@@ -303,7 +303,7 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_client_new(const struct fra
  * without one before that it is not to be. With a protection it is connected once the peer has agreed to that; else
  * FRAMED_MALFORMED or FRAMED_TOO_LARGE (what came is not its opening), FRAMED_TRUNCATED (it closed: it may not know our keys),
  * FRAMED_AUTH (it is not the one that it must be; one that does not let us in says so a little later: the first calls end with
- * FRAMED_AUTH, not executed), FRAMED_RESET, and FRAMED_TIMEOUT after handshake_ms. FRAMED_TIMEOUT, FRAMED_REFUSED,
+ * FRAMED_AUTH), FRAMED_RESET, and FRAMED_TIMEOUT after handshake_ms. FRAMED_TIMEOUT, FRAMED_REFUSED,
  * FRAMED_NOT_FOUND, FRAMED_UNREACHABLE, FRAMED_DENIED, FRAMED_USAGE (also: already connected, or calls of the last connection are still to be reported), FRAMED_UNSUPPORTED,
  * FRAMED_NOMEM, FRAMED_LIMIT, FRAMED_OS.
  */

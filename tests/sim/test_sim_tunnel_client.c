@@ -369,8 +369,9 @@ static void impostor_is_not_shown_the_clients_key(void **state)
     }
 }
 
-/* The server knows who we are, and does not let us in: that is said, and that nothing has been done. */
-static void client_that_is_not_let_in_knows_it_and_that_nothing_was_executed(void **state)
+/* The server knows who we are, and does not let us in: that is said. It may have done so
+ * before, and have begun what was asked. */
+static void client_that_is_turned_away_knows_it_and_not_what_was_executed(void **state)
 {
     (void)state;
     for (size_t i = 0; i < KEYED; i++) {
@@ -382,13 +383,13 @@ static void client_that_is_not_let_in_knows_it_and_that_nothing_was_executed(voi
         struct framed_event first = next_event(p.client, 10), second = next_event(p.client, 10);
         assert_int_equal(first.call, one);
         assert_int_equal(first.status, FRAMED_AUTH);
-        assert_int_equal(first.outcome, FRAMED_NOT_EXECUTED);
+        assert_int_equal(first.outcome, FRAMED_MAYBE_EXECUTED);
         assert_int_equal(second.call, two);
-        assert_int_equal(second.outcome, FRAMED_NOT_EXECUTED);
+        assert_int_equal(second.outcome, FRAMED_MAYBE_EXECUTED);
         assert_int_equal(next_event(p.client, 10).status, FRAMED_AUTH);
         assert_non_null(strstr(framed_client_error(p.client), "our key is not allowed there"));
         pair_stop(&p);
-        /* Behind a reply it says nothing of what was asked since. */
+        /* and behind a reply */
         p = pair_opened(keyed[i]);
         (void)started(p.client, "one", 1000);
         step_on(p.client);
@@ -419,10 +420,32 @@ static void client_that_the_server_does_not_know_is_told_so(void **state)
         assert_int_equal(framed_client_new(&config, &client), FRAMED_OK);
         assert_int_equal(framed_client_connect(client, WHERE, 1000), FRAMED_OK);
         assert_int_equal(framed_client_call(client, framed_bytes_str("x"), 1000, &event), FRAMED_AUTH);
-        assert_int_equal(event.outcome, FRAMED_NOT_EXECUTED);
+        assert_int_equal(event.outcome, FRAMED_MAYBE_EXECUTED);
         assert_non_null(strstr(framed_client_error(client), "our key is not allowed there"));
         assert_int_equal(h.rig.started, 0);
         assert_int_equal(rig_logged(&h.rig, "the peer's key is not allowed here"), 1);
+        framed_client_free(client);
+        house_stop(&h);
+    }
+}
+
+static void client_that_is_not_let_in_any_more_is_told_that_its_call_may_have_been_executed(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct house h;
+        struct framed_client_config config = keyed_config(keyed[i]);
+        house_serves(&h, keyed[i]);
+        struct framed_client *client = client_with(&config);
+        uint64_t id = started(client, "Dlater", 1000);
+        sim_run_ms(0);
+        assert_int_equal(h.rig.started, 1); /* the handler has it, and nothing has been answered yet */
+        h.nobody = true;
+        framed_server_recheck(h.rig.server);
+        struct framed_event event = next_event(client, 100);
+        assert_int_equal(event.call, id);
+        assert_int_equal(event.status, FRAMED_AUTH);
+        assert_int_equal(event.outcome, FRAMED_MAYBE_EXECUTED);
         framed_client_free(client);
         house_stop(&h);
     }
@@ -873,8 +896,9 @@ int main(void)
         cmocka_unit_test(what_is_in_no_record_was_not_executed),
         cmocka_unit_test(config_without_the_keys_it_needs_is_refused),
         cmocka_unit_test(impostor_is_not_shown_the_clients_key),
-        cmocka_unit_test(client_that_is_not_let_in_knows_it_and_that_nothing_was_executed),
+        cmocka_unit_test(client_that_is_turned_away_knows_it_and_not_what_was_executed),
         cmocka_unit_test(client_that_the_server_does_not_know_is_told_so),
+        cmocka_unit_test(client_that_is_not_let_in_any_more_is_told_that_its_call_may_have_been_executed),
         cmocka_unit_test(keys_that_do_not_belong_together_open_nothing),
         cmocka_unit_test(any_of_the_pinned_keys_will_do),
         cmocka_unit_test(client_does_with_nothing_less),

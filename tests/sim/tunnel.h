@@ -80,7 +80,7 @@ static inline bool house_authorize(void *ctx, struct framed_peer *peer)
 {
     struct house *h = ctx;
     h->judged++;
-    assert_string_equal(peer->name, "");
+    if (!h->nobody) assert_string_equal(peer->name, ""); /* asked again, it is the one that was given */
     assert_non_null(strchr(peer->address, ':'));
     if (h->nobody || (peer->key != NULL && memcmp(peer->key, ring()->public[CLIENT].bytes, FRAMED_KEY_SIZE) != 0))
         return false;
