@@ -101,10 +101,11 @@ static void open_up(struct channel *ch)
 enum framed_status framed_channel_next(struct channel *ch, struct framed_bytes *in, const struct framed_allocator *alloc)
 {
     enum framed_status st = ch->agreed ? FRAMED_OK : framed_opening_next(&ch->u.opening, in);
-    if (st == FRAMED_OK && !ch->agreed && is_encrypted(ch->u.opening.mode) && ch->tunnel == NULL)
+    bool agrees = st == FRAMED_OK && !ch->agreed;
+    ch->agreed |= agrees;
+    if (agrees && is_encrypted(ch->u.opening.mode) && ch->tunnel == NULL)
         st = framed_tunnel_accept(&ch->tunnel, ch->terms->keys, &ch->u.opening, ch->terms->max_frame, ch->owner, alloc);
     if (st != FRAMED_OK) return st;
-    ch->agreed = true;
     if (ch->tunnel != NULL) st = framed_tunnel_next(ch->tunnel, in);
     if (st == FRAMED_OK) open_up(ch);
     return st;

@@ -236,7 +236,7 @@ static void guest_frame(struct conn *c, struct framed_bytes payload)
 static void guest_over(struct conn *c, enum framed_status why)
 {
     struct guest *g = guest_of(c);
-    if (why == FRAMED_TOO_LARGE || why == FRAMED_TRUNCATED || why == FRAMED_MALFORMED)
+    if (why == FRAMED_TOO_LARGE || why == FRAMED_TRUNCATED || why == FRAMED_MALFORMED || why == FRAMED_AUTH)
         count(&worker_of(g)->framing_errors, 1);
     log_over(g, why);
     if (framed_conn_is_mute(c)) drop_later_calls(g);

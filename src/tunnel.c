@@ -225,7 +225,9 @@ static enum framed_status answer(struct tunnel *t, const struct framed_opening *
     size_t n;
     name_id(t, theirs.key_id);
     t->most = theirs.max_frame;
-    if (has_shared_key(t->mode) && !t->keys->shared_key(t->keys->shared_key_ctx, theirs.key_id, &shared))
+    static const struct framed_key none; /* what somebody gives who forgot to fill one in */
+    if (has_shared_key(t->mode) &&
+        (!t->keys->shared_key(t->keys->shared_key_ctx, theirs.key_id, &shared) || framed_key_same(&shared, &none)))
         shared = t->keys->nobody;
     enum framed_status st = begin(t, bytes_of(o, bytes), &shared, &ours);
     framed_wipe(&shared, sizeof shared);
@@ -253,6 +255,7 @@ enum framed_status framed_tunnel_accept(struct tunnel **made, const struct tunne
 
 bool framed_tunnel_trusts(struct tunnel *t)
 {
+    t->name[0] = '\0';
     struct framed_peer peer = framed_tunnel_peer(t);
     t->refused = !t->keys->trusts(t->owner, &peer);
     t->limit = peer.max_frame;

@@ -197,8 +197,8 @@ struct framed_server_stats {
     uint64_t replies;      /* replies queued */
     uint64_t failed_calls; /* calls failed by the handler, dropped, or past their deadline */
     uint64_t
-        framing_errors; /* connections ended by a length that was not allowed, a cut frame, a wrong checksum or opening */
-    uint64_t deadlines; /* connections ended by a deadline */
+        framing_errors; /* connections ended by a length that was not allowed, a cut frame or stream, a wrong checksum, opening or key */
+    uint64_t deadlines;       /* connections ended by a deadline */
     uint64_t accept_failures; /* times accepting failed (out of descriptors, memory, ...) */
     uint64_t log_suppressed;  /* log lines left out */
     /* gauges */

@@ -521,6 +521,32 @@ static struct effort effort_of(enum framed_protection p, const char *id, const s
     return e;
 }
 
+static bool forgets_the_key(void *ctx, struct framed_bytes id, struct framed_key *key)
+{
+    (void)ctx;
+    (void)id;
+    memset(key, 0, sizeof *key);
+    return true;
+}
+
+static void key_of_zeros_is_nobodys(void **state)
+{
+    struct house h;
+    (void)state;
+    house_start(&h, only(FRAMED_SHARED_KEY));
+    h.rig.config.shared_key = forgets_the_key;
+    rig_serve(&h.rig);
+    struct hand a = hand_of(FRAMED_CONNECTOR, FRAMED_SHARED_KEY);
+    a.peer = connected();
+    hand_compose(&a);
+    hand_send_raw(&a, a.flight, a.flight_len);
+    assert_int_equal(sim_peer_state(a.peer), SIM_ENDED);
+    assert_int_equal(sim_peer_received(a.peer).len, 4); /* as of a wrong key */
+    assert_int_equal(rig_logged(&h.rig, "the handshake failed"), 1);
+    hand_end(&a);
+    house_stop(&h);
+}
+
 static void unknown_id_is_answered_like_a_wrong_key(void **state)
 {
     (void)state;
@@ -575,6 +601,7 @@ int main(void)
         cmocka_unit_test(strangers_at_a_port_that_wants_keys_hear_nothing),
         cmocka_unit_test(stranger_makes_the_server_hold_little),
         cmocka_unit_test(unknown_client_is_told_so_and_asks_nothing),
+        cmocka_unit_test(key_of_zeros_is_nobodys),
         cmocka_unit_test(servers_own_secret_makes_nobody_a_client),
         cmocka_unit_test(reflection_of_what_the_server_says_opens_nothing),
         cmocka_unit_test(unknown_id_is_answered_like_a_wrong_key),

@@ -385,7 +385,7 @@ class Protected(TapTest):
         """The opening may be among them: nobody reads what is shown until a full spool has passed."""
         tap = self.tap(self.peer(swallow).address, "--json", stdout=subprocess.PIPE)
         sock, other = self.connect(tap.address), self.connect(tap.address)
-        sent = peer_sums.Direction("connector")
+        sent = peer_sums.Direction("connector", "crc32c")
         other.sendall(frame(noise(4096)) * 4096)
         sock.sendall(peer_sums.PREFACES["connector"] + b"".join(frame(sent.seal(text)) for text in (b"", bytes(200000), b"two")))
         events, enough = [], threading.Event()
