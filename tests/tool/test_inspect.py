@@ -50,6 +50,43 @@ class Inspect(ToolTest):
         return found
 
 
+class Openings(Inspect):
+    """Streams that begin with an opening; their bytes are those of PROTOCOL.md."""
+
+    CHECKED = bytes.fromhex("f7460110 00000004 3b44c192 00000009 68656c6c6f 524608fe 00000004 0be3eda3")
+    LINES = b'off 0  opening of a connector: crc32c; max frame 16 MiB\noff 12  len 5  "hello"\n'
+
+    def test_frames_are_shown_without_their_checksums(self):
+        self.assertEqual(self.shown(self.CHECKED), self.LINES + b'off 25  len 0  ""\n')
+        found = self.objects(self.CHECKED)
+        self.assertEqual(found[0], {"event": "opening", "off": 0, "side": "connector", "mode": 16, "protection": "crc32c",
+                                    "max_frame": 16 << 20})
+        self.assertEqual([(each["event"], each["len"], each["text"]) for each in found[1:]], [("frame", 5, "hello"), ("frame", 0, "")])
+
+    def test_a_wrong_checksum_and_a_wrong_opening_exit_with_5(self):
+        self.assertEqual(self.shown(self.CHECKED[:-1] + b"\0", code=5),
+                         self.LINES + b"off 25  len 0  CHECKSUM WRONG: 0be3ed00 came, 0be3eda3 would be right here\n")
+        (wrong,) = self.objects(bytes.fromhex("f7460110 00000004 3b44c193"), code=5)
+        self.assertEqual((wrong["event"], wrong["error"].partition(":")[0]), ("wrong_opening", "byte 8"))
+        self.assertEqual(self.shown(self.CHECKED[:11], code=5), b"off 0  TRUNCATED: have 11 bytes of an opening\n")
+
+    def test_a_record_of_one_is_checked_each_way_and_no_more_behind_lost_bytes(self):
+        answer = bytes.fromhex("f7660110 00000004 27daa889 00000009 68656c6c6f 5d2f0ad5")
+        record = MAGIC + entry(OPENED, 0, 1, 0, b"x") + entry(DATA, 0, 1, 1, self.CHECKED) + entry(DATA, 1, 1, 2001, answer)
+        record += entry(LOST, 1, 1, 3000, struct.pack(">Q", 13)) + entry(DATA, 1, 1, 4000, answer) + entry(CLOSED, 0, 1, 5000)
+        found = self.objects(record)
+        self.assertEqual([(each["event"], each.get("reply_ns")) for each in found if each.get("way") == "<"],
+                         [("opening", None), ("frame", 2000), ("lost", None), ("not_interpreted", None)])
+        self.assertEqual([each["event"] for each in found if each.get("way") == ">"], ["opening", "frame", "frame"])
+
+    def test_nothing_of_what_is_encrypted_is_shown_as_text(self):
+        data = bytes.fromhex("f7660180") + frame(b"m" * 48) + frame(b"secret!" * 3)
+        self.assertEqual(self.shown(data), b"off 0  opening of an acceptor: encrypted, shared key\n"
+                                           b"off 4  len 48  handshake message 2\noff 56  len 21  encrypted\n")
+        self.assertNotIn(b"secret", self.shown(data, "--json"))
+        self.assertIn(b"encrypted records 1  21 B\nopenings  encrypted, shared key 1\n", self.shown(data, "--stats"))
+
+
 class Reading(Inspect):
     """Where the bytes come from."""
 
