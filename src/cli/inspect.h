@@ -11,7 +11,7 @@
  *
  * Memory is bounded: at most INSPECT_MEMORY for one inspection, however many streams it has and however large their frames are.
  * When there is none to be had, nothing fails: previews are shorter, times of replies are left out (and counted). Openings and
- * checksums need none of it: what they take, about 170 bytes a stream, is part of struct inspect_stream.
+ * checksums need none of it: what they take, 160 bytes a stream, is part of struct inspect_stream.
  *
  * After a framing error, a wrong opening or checksum, or lost bytes, nothing more of that stream is interpreted (PROTOCOL.md §2.7):
  * the rest is counted.

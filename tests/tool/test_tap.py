@@ -387,7 +387,7 @@ class Protected(TapTest):
         sock, other = self.connect(tap.address), self.connect(tap.address)
         sent = peer_sums.Direction("connector", "crc32c")
         other.sendall(frame(noise(4096)) * 4096)
-        sock.sendall(peer_sums.PREFACES["connector"] + b"".join(frame(sent.seal(text)) for text in (b"", bytes(200000), b"two")))
+        sock.sendall(sent.preface + b"".join(frame(sent.seal(text)) for text in (b"", bytes(200000), b"two")))
         events, enough = [], threading.Event()
 
         def read():
