@@ -8,7 +8,7 @@ build=${BUILD:-build}
 log=$build/lint
 mkdir -p "$log"
 jobs=$(nproc 2>/dev/null || echo 2)
-include=(-Iinclude -Iproto -Isrc -Isrc/os -Isrc/cli)
+include=(-DFRAMED_SODIUM -Iinclude -Iproto -Isrc -Isrc/os -Isrc/cli)
 mapfile -t ours < <(git ls-files 'proto/*.c' 'src/*.c' | grep -v '_win[_a-z]*\.c$')
 mapfile -t windows < <(git ls-files 'src/*.c' | grep '_win[_a-z]*\.c$')
 mapfile -t around < <(git ls-files 'bench/*.c' 'fuzz/*.c' 'tests/*.c' | grep -v '^tests/win/')

@@ -147,6 +147,15 @@ static enum cli_exit load_shared(struct keyfile *shared, const char *path, bool 
     return CLI_LOCAL;
 }
 
+/* Of who serves with keys, which may be read anew. */
+static enum cli_exit make_lock(struct keyring *ring)
+{
+    if (ring->protection < FRAMED_SHARED_KEY) return CLI_SUCCESS;
+    enum framed_status st = framed_os_lock_new(&ring->lock, memory());
+    if (st != FRAMED_OK) framed_host_say("cannot start a server: %s", framed_status_text(st));
+    return framed_exit_of(st);
+}
+
 enum cli_exit framed_keyring_load(struct keyring *ring, const struct cli_options *options, const char *address)
 {
     const struct cli_value *value = options->value;
@@ -167,8 +176,7 @@ enum cli_exit framed_keyring_load(struct keyring *ring, const struct cli_options
         code = pin_known(ring, value[OPT_KNOWN_SERVERS].text, address);
     if (code == CLI_SUCCESS && ring->shared_path != NULL)
         code = load_shared(&ring->shared, ring->shared_path, address == NULL);
-    if (code == CLI_SUCCESS && address == NULL) code = framed_exit_of(framed_os_lock_new(&ring->lock, memory()));
-    return code;
+    return code == CLI_SUCCESS && address == NULL ? make_lock(ring) : code;
 }
 
 bool framed_keyring_reload(struct keyring *ring)

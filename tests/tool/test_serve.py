@@ -424,7 +424,7 @@ class Usage(ToolTest):
                                 self.assert_code(done, 2, "--bogus")
 
     def test_nothing_is_promised_that_does_not_work_yet(self):
-        self.assert_code(self.run_tool("serve", "--key", "1"), 2, "--key", "no such option")
+        self.assert_code(self.run_tool("serve", "--session"), 2, "--session", "no such option")
         self.assert_code(self.run_tool("serve", "--checksum", "md5"), 2, "--checksum md5", "allowed are crc32c")
         self.assert_code(self.run_tool("scan"), 2, "scan", "no such command", ", ".join(COMMANDS))
 
