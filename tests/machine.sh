@@ -11,7 +11,7 @@ jobs=$(nproc 2>/dev/null || echo 2)
 here_only="test_readme test_docs test_memory test_failing_calls"
 # What takes long, and has little to do with the machine: many seeds, threads, clocks.
 long="test_net_stress test_net_threads test_net_flow test_net_close test_net_copies test_rigs test_options test_pool
-    test_writer test_inspect test_wheel"
+    test_writer test_inspect test_wheel test_reader test_record test_hosts test_tool_histogram test_tool_input test_tool_output"
 goals=()
 unbuilt=
 
@@ -68,7 +68,7 @@ test-musl)
     goals=(SIM= WORLD=)
     cc=musl-gcc
     ar="ar"
-    cflags='-O2 -g'
+    cflags='-O1 -g1'
     ldflags=-static
     runner=
     # Its malloc maps and unmaps every large buffer, of which there are many in that one.

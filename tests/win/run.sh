@@ -88,8 +88,8 @@ if [ "${RUN_ONLY:-}" != tool ]; then
     done
 fi
 if [ "${RUN_ONLY:-}" != c ]; then
-    modules="test_windows test_call test_serve test_ping"
-    [ -n "${QUICK:-}" ] || modules="$modules test_inspect test_tap test_bench"
+    modules="test_windows test_call test_ping"
+    [ -n "${QUICK:-}" ] || modules="$modules test_serve test_inspect test_tap test_bench"
     for module in ${MODULES:-$modules}; do tool_test "$module"; done
 fi
 
