@@ -196,9 +196,9 @@ struct framed_bytes framed_call_body(const struct framed_call *call)
 
 bool framed_call_identity(const struct framed_call *call, struct framed_peer *peer)
 {
-    const struct conn_io *io = call->state == CALL_FRESH ? call->guest->conn.io : NULL;
-    if (io == NULL || io->channel == NULL || io->channel->tunnel == NULL) return false;
-    *peer = framed_tunnel_peer(io->channel->tunnel);
+    struct channel *ch = call->state == CALL_FRESH ? call->guest->conn.channel : NULL;
+    if (ch == NULL || ch->tunnel == NULL) return false;
+    *peer = framed_tunnel_peer(ch->tunnel);
     peer->address = framed_call_peer(call);
     return true;
 }

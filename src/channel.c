@@ -1,12 +1,14 @@
 /*
  * channel.c: opens extended connections, and says what was wrong with them.
  * Must not know sockets, deadlines, nor what frames mean.
- * Invariant: u.open is valid once is_open, u.opening before.
+ * Invariant: u.received is valid once is_open, u.opening before.
  */
 #include "channel.h"
 #include "../proto/alloc.h"
 #include "../proto/be.h"
 #include <stdio.h>
+
+_Static_assert(sizeof(struct channel) <= 64, "the smallest block of the pool");
 
 struct channel_terms framed_channel_listens(uint32_t protections, uint32_t max_frame)
 {
@@ -37,17 +39,22 @@ enum framed_status framed_channel_new(struct channel **made, const struct channe
                                       const struct framed_allocator *alloc)
 {
     struct channel *ch = mem_new(alloc, sizeof *ch);
-    if (ch == NULL) return FRAMED_NOMEM;
-    *ch = (struct channel){.terms = terms, .owner = owner};
-    enum framed_status st = terms->connects ? framed_opening_connect(&ch->u.opening, terms->mode)
-                                            : framed_opening_accept(&ch->u.opening, &terms->accepts);
+    struct channel_opening *opening = ch != NULL ? mem_new(alloc, sizeof *opening) : NULL;
+    if (opening == NULL) {
+        mem_free(alloc, ch, sizeof *ch);
+        return FRAMED_NOMEM;
+    }
+    *ch = (struct channel){.terms = terms, .u.opening = opening};
+    opening->owner = owner;
+    enum framed_status st = terms->connects ? framed_opening_connect(&opening->reads, terms->mode)
+                                            : framed_opening_accept(&opening->reads, &terms->accepts);
     check(st == FRAMED_OK); /* the owner has tried its terms */
     if (terms->connects && is_encrypted(terms->mode))
         st = framed_tunnel_connect(&ch->tunnel, terms->keys, terms->mode, terms->max_frame, owner, alloc);
     if (st == FRAMED_OK)
         *made = ch;
     else
-        mem_free(alloc, ch, sizeof *ch);
+        framed_channel_free(ch, alloc);
     return st;
 }
 
@@ -55,6 +62,7 @@ void framed_channel_free(struct channel *ch, const struct framed_allocator *allo
 {
     if (ch == NULL) return;
     framed_tunnel_free(ch->tunnel);
+    if (!ch->is_open) mem_free(alloc, ch->u.opening, sizeof *ch->u.opening);
     mem_free(alloc, ch, sizeof *ch);
 }
 
@@ -79,52 +87,53 @@ enum framed_status framed_channel_say(const struct channel *ch, struct framed_wr
     return framed_writer_raw(writer, framed_bytes_of(bytes, n));
 }
 
-static void open_up(struct channel *ch)
+static void open_up(struct channel *ch, const struct framed_allocator *alloc)
 {
-    const struct framed_opening *o = &ch->u.opening;
-    uint32_t most = ch->tunnel != NULL ? ch->tunnel->most : framed_opening_hello(o).max_frame;
-    enum framed_protection with = (enum framed_protection)(o->mode >> 4);
-    uint32_t trailer = framed_sum_size(with);
-    bool connects = ch->terms->connects;
-    ch->mode = o->mode;
+    struct channel_opening *opening = ch->u.opening;
+    uint32_t most = ch->tunnel != NULL ? ch->tunnel->most : framed_opening_hello(&opening->reads).max_frame;
+    ch->mode = opening->reads.mode;
     ch->is_open = true;
+    mem_free(alloc, opening, sizeof *opening);
+    enum framed_protection with = (enum framed_protection)(ch->mode >> 4);
+    uint32_t trailer = framed_sum_size(with);
     /* HELLO was frame 0, both ways. */
-    ch->u.open.in =
-        (struct framed_sum_place){.from = connects ? FRAMED_ACCEPTOR : FRAMED_CONNECTOR, .with = with, .counter = 1};
-    ch->u.open.out = (struct framed_sealing){
+    ch->u.received = 1;
+    ch->out = (struct framed_sealing){
         .most = most < FRAMED_FRAME_MOST - trailer ? most : FRAMED_FRAME_MOST - trailer,
         .trailer = trailer,
-        .next = {.from = connects ? FRAMED_CONNECTOR : FRAMED_ACCEPTOR, .with = with, .counter = 1},
+        .next = {.from = ch->terms->connects ? FRAMED_CONNECTOR : FRAMED_ACCEPTOR, .with = with, .counter = 1},
     };
 }
 
 enum framed_status framed_channel_next(struct channel *ch, struct framed_bytes *in, const struct framed_allocator *alloc)
 {
-    enum framed_status st = ch->agreed ? FRAMED_OK : framed_opening_next(&ch->u.opening, in);
+    struct channel_opening *opening = ch->u.opening;
+    enum framed_status st = ch->agreed ? FRAMED_OK : framed_opening_next(&opening->reads, in);
     bool agrees = st == FRAMED_OK && !ch->agreed;
     ch->agreed |= agrees;
-    if (agrees && is_encrypted(ch->u.opening.mode) && ch->tunnel == NULL)
-        st = framed_tunnel_accept(&ch->tunnel, ch->terms->keys, &ch->u.opening, ch->terms->max_frame, ch->owner, alloc);
+    if (agrees && is_encrypted(opening->reads.mode) && ch->tunnel == NULL)
+        st =
+            framed_tunnel_accept(&ch->tunnel, ch->terms->keys, &opening->reads, ch->terms->max_frame, opening->owner, alloc);
     if (st != FRAMED_OK) return st;
     if (ch->tunnel != NULL) st = framed_tunnel_next(ch->tunnel, in);
-    if (st == FRAMED_OK) open_up(ch);
+    if (st == FRAMED_OK) open_up(ch, alloc);
     return st;
 }
 
 enum framed_status framed_channel_end(struct channel *ch)
 {
-    return ch->agreed ? FRAMED_TRUNCATED : framed_opening_end(&ch->u.opening);
+    return ch->agreed ? FRAMED_TRUNCATED : framed_opening_end(&ch->u.opening->reads);
 }
 
 size_t framed_channel_wants(const struct channel *ch)
 {
-    size_t n = ch->agreed ? framed_tunnel_wants(ch->tunnel) : framed_opening_wants(&ch->u.opening);
-    return n < sizeof ch->room ? n : sizeof ch->room;
+    size_t n = ch->agreed ? framed_tunnel_wants(ch->tunnel) : framed_opening_wants(&ch->u.opening->reads);
+    return n < sizeof ch->u.opening->room ? n : sizeof ch->u.opening->room;
 }
 
 uint32_t framed_channel_trailer(const struct channel *ch)
 {
-    return ch->u.open.out.trailer;
+    return ch->out.trailer;
 }
 
 bool framed_channel_still_trusts(struct channel *ch)
@@ -136,7 +145,7 @@ bool framed_channel_still_trusts(struct channel *ch)
 static const struct framed_fault *fault_of(const struct channel *ch, enum framed_status why)
 {
     if (ch->agreed || (why != FRAMED_TOO_LARGE && why != FRAMED_MALFORMED)) return NULL;
-    return framed_opening_fault(&ch->u.opening);
+    return framed_opening_fault(&ch->u.opening->reads);
 }
 
 /* It is no length: to who listens that is as on a plain connection. */
@@ -147,7 +156,7 @@ static bool is_plain_fault(const struct channel *ch, const struct framed_fault *
 
 uint32_t framed_channel_claimed(const struct channel *ch)
 {
-    return ch->agreed ? 0 : framed_opening_fault(&ch->u.opening)->found;
+    return ch->agreed ? 0 : framed_opening_fault(&ch->u.opening->reads)->found;
 }
 
 /* Of the handshake, and of records. */

@@ -23,21 +23,25 @@ struct channel_terms {
     const struct tunnel_keys *keys; /* with protections from 8 up */
 };
 
+/* What is only needed until a connection is open. */
+struct channel_opening {
+    struct framed_opening reads;
+    void *owner;
+    uint8_t room[FRAMED_HELLO_MOST + FRAMED_SUM_MOST]; /* who connects receives the opening here: not a byte more of it */
+};
+
+/* At most 64 bytes: an idle connection has it, too. */
 struct channel {
     const struct channel_terms *terms;
-    void *owner;
     struct tunnel *tunnel; /* of an encrypted connection, from the moment that it is known to be one */
     union {
-        struct framed_opening opening; /* until it is open */
-        struct {
-            struct framed_sealing out;
-            struct framed_sum_place in;
-        } open;
+        struct channel_opening *opening; /* until it is open */
+        uint64_t received;               /* then: frames that have come, the HELLO among them */
     } u;
+    struct framed_sealing out; /* once it is open */
     uint8_t mode;
     bool agreed; /* the opening has come */
     bool is_open;
-    uint8_t room[FRAMED_HELLO_MOST + FRAMED_SUM_MOST]; /* who connects receives the opening here: not a byte more of it */
 };
 
 /* Protections that are built, bits 1u << enum framed_protection. */
@@ -81,10 +85,11 @@ uint32_t framed_channel_trailer(const struct channel *ch);
 /* Judges a frame, and takes its trailer off. False: the trailer was wrong. */
 static inline bool channel_check(struct channel *ch, struct framed_bytes *payload)
 {
-    if (ch->u.open.out.trailer == 0) return true;
-    bool right = framed_sum_check(payload, &ch->u.open.in) == FRAMED_OK;
-    ch->u.open.in.counter++;
-    return right;
+    if (ch->out.trailer == 0) return true;
+    const struct framed_sum_place place = {.from = ch->terms->connects ? FRAMED_ACCEPTOR : FRAMED_CONNECTOR,
+                                           .with = ch->out.next.with,
+                                           .counter = ch->u.received++};
+    return framed_sum_check(payload, &place) == FRAMED_OK;
 }
 
 /* Asks once more about a peer who has been let in; true of one that nobody was asked about. */

@@ -28,6 +28,20 @@ static const struct framed_allocator *memory_of(const struct conn *c)
 
 /* ---- the block that comes and goes ---- */
 
+static void channel_frame(struct conn *c, struct framed_bytes payload);
+
+/* Frames go as the channel has them, which is open. */
+static void arm(struct conn *c)
+{
+    struct conn_io *io = c->io;
+    struct channel *ch = c->channel;
+    uint32_t trailer = framed_channel_trailer(ch), most = c->kind->max_frame;
+    if (ch->tunnel == NULL) io->frame = channel_frame;
+    framed_writer_seal(&io->writer, &ch->out);
+    framed_reader_init(&io->reader, most < FRAMED_FRAME_MOST - trailer ? most + trailer : FRAMED_FRAME_MOST, 0,
+                       memory_of(c));
+}
+
 static struct conn_io *io_of(struct conn *c)
 {
     if (c->io != NULL) return c->io;
@@ -35,7 +49,6 @@ static struct conn_io *io_of(struct conn *c)
     if (io == NULL) return NULL;
     framed_reader_init(&io->reader, c->kind->max_frame, 0, memory_of(c));
     framed_writer_init(&io->writer, memory_of(c));
-    io->channel = NULL;
     io->frame = c->kind->ops->frame;
     io->loan = NULL;
     io->frame_since = io->send_since = 0;
@@ -43,6 +56,7 @@ static struct conn_io *io_of(struct conn *c)
     io->claimed = 0;
     io->paused = io->sending = io->spoiled = false;
     c->io = io;
+    if (c->channel != NULL && c->channel->is_open) arm(c);
     return io;
 }
 
@@ -52,54 +66,46 @@ static void io_free(struct conn *c)
     if (io == NULL) return;
     framed_reader_fini(&io->reader);
     framed_writer_fini(&io->writer);
-    if (io->channel != NULL) framed_channel_free(io->channel, memory_of(c));
     mem_free(memory_of(c), io, sizeof *io);
     c->io = NULL;
 }
 
 /* Of an encrypted connection, from its handshake on. */
-static struct tunnel *tunnel_of(const struct conn_io *io)
+static struct tunnel *tunnel_of(const struct conn *c)
 {
-    return io->channel != NULL ? io->channel->tunnel : NULL;
+    return c->channel != NULL ? c->channel->tunnel : NULL;
 }
 
 /* Its handshake is through, and still only its next bytes will tell whether somebody is there: it counts as opening. */
-static bool is_unproven(const struct conn_io *io)
+static bool is_unproven(const struct conn *c)
 {
-    const struct tunnel *t = io != NULL ? tunnel_of(io) : NULL;
+    const struct tunnel *t = tunnel_of(c);
     return t != NULL && !t->proven;
-}
-
-static void io_free_if_idle(struct conn *c)
-{
-    const struct conn_io *io = c->io;
-    if (io == NULL || c->closing || c->in != IN_OPEN || io->loan != NULL) return;
-    if (io->channel == NULL && framed_reader_held(&io->reader) == 0 && io->writer.unsent == 0) io_free(c);
 }
 
 size_t framed_conn_unsent(const struct conn *c)
 {
     const struct conn_io *io = c->io;
     if (io == NULL) return 0;
-    const struct tunnel *t = tunnel_of(io);
+    const struct tunnel *t = tunnel_of(c);
     return io->writer.unsent + (t != NULL ? tunnel_waiting(t).len : 0);
 }
 
 uint64_t framed_conn_passed(const struct conn *c)
 {
-    const struct tunnel *t = c->io != NULL ? tunnel_of(c->io) : NULL;
+    const struct tunnel *t = tunnel_of(c);
     return t != NULL ? t->passed : atomic_load_explicit(&c->kind->bytes_out, memory_order_relaxed);
 }
 
 uint32_t framed_conn_peer_most(const struct conn *c)
 {
-    const struct channel *ch = c->io != NULL ? c->io->channel : NULL;
-    return ch != NULL && ch->is_open ? ch->u.open.out.most : FRAMED_FRAME_MOST;
+    const struct channel *ch = c->channel;
+    return ch != NULL && ch->is_open ? ch->out.most : FRAMED_FRAME_MOST;
 }
 
 uint32_t framed_conn_trailer(const struct conn *c)
 {
-    const struct channel *ch = c->io != NULL ? c->io->channel : NULL;
+    const struct channel *ch = c->channel;
     return ch != NULL && ch->is_open ? framed_channel_trailer(ch) : 0;
 }
 
@@ -124,12 +130,12 @@ static const char *late_text(uint8_t late)
 
 bool framed_conn_is_mute(const struct conn *c)
 {
-    return c->io != NULL && c->io->spoiled && tunnel_of(c->io) != NULL;
+    return c->io != NULL && c->io->spoiled && tunnel_of(c) != NULL;
 }
 
 void framed_conn_why(const struct conn *c, enum framed_status why, char *text, size_t size)
 {
-    const struct channel *ch = c->io != NULL ? c->io->channel : NULL;
+    const struct channel *ch = c->channel;
     bool of_peer = why != FRAMED_TIMEOUT || c->late == LATE_OPENING; /* and not of a deadline of ours, or the caller's */
     if (ch != NULL && of_peer && framed_channel_why(ch, why, text, size)) return;
     if (why != FRAMED_TOO_LARGE || c->io == NULL) {
@@ -145,24 +151,34 @@ void framed_conn_why(const struct conn *c, enum framed_status why, char *text, s
 }
 
 /* What the bytes from the wire go through first. */
-static struct framed_reader *outermost(struct conn_io *io)
+static struct framed_reader *outermost(struct conn *c)
 {
-    struct tunnel *t = tunnel_of(io);
-    return t != NULL ? &t->reader : &io->reader;
+    struct tunnel *t = tunnel_of(c);
+    return t != NULL ? &t->reader : &c->io->reader;
 }
 
 /* Has been received and not been taken yet. */
-static bool waits(const struct conn_io *io)
+static bool waits(const struct conn *c)
 {
-    const struct tunnel *t = tunnel_of(io);
+    const struct conn_io *io = c->io;
+    const struct tunnel *t = tunnel_of(c);
     return io->reader.at != io->reader.end || (t != NULL && t->reader.at != t->reader.end);
 }
 
 /* Bytes of what is unfinished, and of what waits. */
-static size_t held(const struct conn_io *io)
+static size_t held(const struct conn *c)
 {
-    const struct tunnel *t = tunnel_of(io);
+    const struct conn_io *io = c->io;
+    const struct tunnel *t = tunnel_of(c);
     return framed_reader_held(&io->reader) + (t != NULL ? framed_reader_held(&t->reader) : 0);
+}
+
+/* A stranger's stays: it knows since when he is one. */
+static void io_free_if_idle(struct conn *c)
+{
+    const struct conn_io *io = c->io;
+    if (io == NULL || c->closing || c->in != IN_OPEN || io->loan != NULL) return;
+    if (held(c) == 0 && framed_conn_unsent(c) == 0 && !is_unproven(c)) io_free(c);
 }
 
 /* ---- deadlines ---- */
@@ -207,8 +223,8 @@ static uint64_t frame_due(const struct conn *c)
 {
     const struct conn_kind *k = c->kind;
     const struct conn_io *io = c->io;
-    if (c->in == IN_OPENING || (c->in == IN_OPEN && is_unproven(io))) return opening_due(c);
-    if (io == NULL || c->drained || waits(io) || held(io) == 0) return WHEEL_NEVER; /* none unfinished */
+    if (c->in == IN_OPENING || (c->in == IN_OPEN && is_unproven(c))) return opening_due(c);
+    if (io == NULL || c->drained || waits(c) || held(c) == 0) return WHEEL_NEVER; /* none unfinished */
     if (k->frame_ms == FRAMED_NEVER || !willing(c)) return WHEEL_NEVER;
     uint64_t ms = k->frame_ms;
     if (io->reader.scan.state == FRAMED_LENGTH_SIZE) ms += (uint64_t)io->reader.scan.length * 1000 / k->frame_rate;
@@ -225,7 +241,7 @@ static uint64_t send_due(const struct conn *c)
 static uint64_t idle_due(const struct conn *c)
 {
     if (c->in == IN_OPENING) return c->io == NULL ? after(quiet_since(c), c->kind->idle_ms) : WHEEL_NEVER;
-    if (c->in != IN_OPEN || framed_conn_unsent(c) > 0 || (c->io != NULL && held(c->io) > 0)) return WHEEL_NEVER;
+    if (c->in != IN_OPEN || framed_conn_unsent(c) > 0 || (c->io != NULL && held(c) > 0)) return WHEEL_NEVER;
     return c->kind->ops->busy(c) ? WHEEL_NEVER : after(quiet_since(c), c->kind->idle_ms);
 }
 
@@ -263,7 +279,7 @@ static void timer_fired(struct timer *t)
         framed_conn_break(c, c->out == OUT_BROKEN ? (enum framed_status)c->broken : FRAMED_CLOSED);
         return;
     }
-    c->late = frame_due(c) <= now  ? c->in == IN_OPENING || is_unproven(c->io) ? LATE_OPENING : LATE_FRAME
+    c->late = frame_due(c) <= now  ? c->in == IN_OPENING || is_unproven(c) ? LATE_OPENING : LATE_FRAME
               : send_due(c) <= now ? LATE_SEND
               : idle_due(c) <= now ? LATE_IDLE
                                    : LATE_NOT;
@@ -313,6 +329,8 @@ static void sock_closed(struct os_socket *s)
 {
     struct conn *c = conn_of(s);
     io_free(c);
+    framed_channel_free(c->channel, memory_of(c));
+    c->channel = NULL;
     c->kind->ops->gone(c); /* c is gone now */
 }
 
@@ -349,7 +367,7 @@ static void sending_failed(struct conn *c, enum framed_status st)
         return;
     }
     framed_writer_fini(&c->io->writer);
-    struct tunnel *t = tunnel_of(c->io);
+    struct tunnel *t = tunnel_of(c);
     if (t != NULL) framed_tunnel_left(t, tunnel_waiting(t).len);
     c->out = OUT_BROKEN;
     c->broken = (int8_t)st;
@@ -359,7 +377,7 @@ static void sending_failed(struct conn *c, enum framed_status st)
 static void left(struct conn *c, size_t n)
 {
     struct conn_io *io = c->io;
-    struct tunnel *t = tunnel_of(io);
+    struct tunnel *t = tunnel_of(c);
     if (t == NULL)
         framed_writer_sent(&io->writer, n);
     else
@@ -377,14 +395,14 @@ static void left(struct conn *c, size_t n)
 }
 
 /* What goes onto the wire next, in order; *n of views. */
-static enum framed_status wire_views(struct conn_io *io, struct framed_bytes *views, size_t most, size_t *n)
+static enum framed_status wire_views(struct conn *c, struct framed_bytes *views, size_t most, size_t *n)
 {
-    struct tunnel *t = tunnel_of(io);
+    struct tunnel *t = tunnel_of(c);
     if (t == NULL) {
-        *n = framed_writer_views(&io->writer, views, most);
+        *n = framed_writer_views(&c->io->writer, views, most);
         return FRAMED_OK;
     }
-    enum framed_status st = framed_tunnel_seal(t, &io->writer);
+    enum framed_status st = framed_tunnel_seal(t, &c->io->writer);
     views[0] = tunnel_waiting(t);
     *n = views[0].len > 0;
     return st;
@@ -397,7 +415,7 @@ static enum framed_status send_waiting(struct conn *c)
     for (;;) {
         struct framed_bytes views[VIEWS_AT_ONCE];
         size_t n;
-        enum framed_status st = wire_views(io, views, VIEWS_AT_ONCE, &n);
+        enum framed_status st = wire_views(c, views, VIEWS_AT_ONCE, &n);
         if (st != FRAMED_OK) return st;
         if (n == 0) return FRAMED_OK;
         size_t offered = 0;
@@ -411,7 +429,7 @@ static enum framed_status send_waiting(struct conn *c)
     if (io->send_since == 0) io->send_since = now_of(c);
     enum framed_status st = framed_writer_keep(&io->writer);
     size_t n;
-    if (st == FRAMED_OK) st = wire_views(io, io->views, CONN_VIEWS, &n);
+    if (st == FRAMED_OK) st = wire_views(c, io->views, CONN_VIEWS, &n);
     if (st != FRAMED_OK) return st;
     st = framed_os_send(&c->sock, io->views, n);
     if (st == FRAMED_OK) io->sending = true;
@@ -421,7 +439,7 @@ static enum framed_status send_waiting(struct conn *c)
 /* The end of our direction is said on an encrypted connection, too, when all else has been sealed. 1: it waits now. */
 static size_t last_words(struct conn *c)
 {
-    struct tunnel *t = tunnel_of(c->io);
+    struct tunnel *t = tunnel_of(c);
     if (t == NULL || c->out != OUT_FINISHING || c->io->writer.unsent > 0) return 0;
     return framed_tunnel_close(t, t->refused ? TUNNEL_NOT_ALLOWED : TUNNEL_DONE) == FRAMED_OK && tunnel_waiting(t).len > 0;
 }
@@ -469,7 +487,7 @@ enum framed_status framed_conn_take(struct conn *c, struct framed_bytes payload,
 /* Of an extended connection. */
 static void channel_frame(struct conn *c, struct framed_bytes payload)
 {
-    if (channel_check(c->io->channel, &payload)) {
+    if (channel_check(c->channel, &payload)) {
         c->kind->ops->frame(c, payload);
         return;
     }
@@ -478,16 +496,17 @@ static void channel_frame(struct conn *c, struct framed_bytes payload)
 }
 
 /* The next record's bytes are the reader's. FRAMED_MORE: there is none. */
-static enum framed_status open_record(struct conn_io *io)
+static enum framed_status open_record(struct conn *c)
 {
+    struct conn_io *io = c->io;
     struct framed_bytes text;
-    enum framed_status st = framed_tunnel_text(tunnel_of(io), &text);
+    enum framed_status st = framed_tunnel_text(tunnel_of(c), &text);
     if (st == FRAMED_CLOSED) return framed_reader_end(&io->reader);
     io->spoiled = st == FRAMED_AUTH || st == FRAMED_MALFORMED || st == FRAMED_TOO_LARGE;
     if (io->spoiled) framed_writer_fini(&io->writer);    /* §9.3: nothing is sent any more */
     if (st == FRAMED_TOO_LARGE) return FRAMED_MALFORMED; /* no record, and no frame */
     if (st != FRAMED_OK) return st;
-    uint32_t limit = tunnel_of(io)->limit; /* of this peer's own */
+    uint32_t limit = tunnel_of(c)->limit; /* of this peer's own */
     if (limit > 0 && limit < io->reader.scan.max_frame) io->reader.scan.max_frame = limit;
     return framed_reader_feed(&io->reader, (uint8_t *)(uintptr_t)text.at, text.len);
 }
@@ -499,17 +518,17 @@ static void take_frames(struct conn *c)
     enum framed_status st = FRAMED_OK;
     uint64_t taken = 0;
     struct framed_bytes payload;
-    bool unproven = is_unproven(io);
+    bool unproven = is_unproven(c);
     do {
         while (willing_with(c, io->writer.unsent) && (st = framed_reader_next(&io->reader, &payload)) == FRAMED_OK) {
             io->frame(c, payload);
             taken++;
         }
-    } while (st == FRAMED_MORE && tunnel_of(io) != NULL && (st = open_record(io)) == FRAMED_OK);
+    } while (st == FRAMED_MORE && tunnel_of(c) != NULL && (st = open_record(c)) == FRAMED_OK);
     if (taken > 0) {
-        count(&c->kind->frames_in, taken - (io->spoiled && tunnel_of(io) == NULL)); /* a trailer is known behind its frame */
+        count(&c->kind->frames_in, taken - (io->spoiled && tunnel_of(c) == NULL)); /* a trailer is known behind its frame */
         io->frame_since = now_of(c);
-    } else if (unproven && !is_unproven(io)) {
+    } else if (unproven && !is_unproven(c)) {
         io->frame_since = now_of(c); /* the opening's time is over: a frame's begins */
     }
     if (st < FRAMED_OK) {
@@ -525,10 +544,10 @@ static enum framed_status give_back(struct conn *c)
 {
     struct conn_io *io = c->io;
     if (io->loan == NULL) return FRAMED_OK;
-    if (c->kind->inbox != NULL && waits(io)) return FRAMED_OK; /* the owner's memory: it stays */
+    if (c->kind->inbox != NULL && waits(c)) return FRAMED_OK; /* the owner's memory: it stays */
     io->loan = NULL;
     enum framed_status st = c->in == IN_OPEN ? framed_reader_park(&io->reader) : FRAMED_OK;
-    if (st == FRAMED_OK && c->in == IN_OPEN && tunnel_of(io) != NULL) st = framed_reader_park(&tunnel_of(io)->reader);
+    if (st == FRAMED_OK && c->in == IN_OPEN && tunnel_of(c) != NULL) st = framed_reader_park(&tunnel_of(c)->reader);
     return st == FRAMED_OK ? framed_writer_keep(&io->writer) : st;
 }
 
@@ -543,9 +562,9 @@ static enum framed_status ask_for_more(struct conn *c)
     uint8_t *at = c->kind->inbox;
     size_t room = at != NULL ? FRAMED_RECEIVE_SIZE : 0;
     if (c->io != NULL) {
-        if (waits(c->io)) return FRAMED_OK;
+        if (waits(c)) return FRAMED_OK;
         c->io->paused = false;
-        enum framed_status st = framed_reader_space(outermost(c->io), &at, &room);
+        enum framed_status st = framed_reader_space(outermost(c), &at, &room);
         if (st < FRAMED_OK) return st;
     }
     return framed_os_receive(&c->sock, at, room);
@@ -556,7 +575,7 @@ static enum framed_status ask_for_more(struct conn *c)
 static bool gave_one_more(const struct conn *c)
 {
     const struct conn_io *io = c->io;
-    return c->kind->inbox != NULL && io != NULL && io->paused && c->in == IN_OPEN && c->held && waits(io) &&
+    return c->kind->inbox != NULL && io != NULL && io->paused && c->in == IN_OPEN && c->held && waits(c) &&
            (c->corked || io->writer.unsent == 0);
 }
 
@@ -571,13 +590,13 @@ static void pump(struct conn *c)
             return;
         }
         framed_conn_flush(c);
-        bool again = !c->closing && c->io != NULL && (waits(c->io) || c->drained) && willing(c);
+        bool again = !c->closing && c->io != NULL && (waits(c) || c->drained) && willing(c);
         if (!again) break;
     }
     c->pumping = false;
     if (c->closing) return;
     if (c->in == IN_OVER && c->io != NULL) { /* nothing of it will be looked at again */
-        framed_reader_fini(outermost(c->io));
+        framed_reader_fini(outermost(c));
         framed_reader_fini(&c->io->reader);
     }
     enum framed_status st = c->io != NULL ? give_back(c) : FRAMED_OK;
@@ -608,9 +627,10 @@ static void discard_rest(struct conn *c)
 /* Who connects takes the opening alone: what follows it is received where the owner wants it. */
 static void receive_opening(struct conn *c)
 {
-    struct channel *ch = c->io != NULL ? c->io->channel : NULL;
+    struct channel *ch = c->channel;
     bool alone = c->kind->terms.connects;
-    enum framed_status st = framed_os_receive(&c->sock, alone ? ch->room : NULL, alone ? framed_channel_wants(ch) : 0);
+    enum framed_status st =
+        framed_os_receive(&c->sock, alone ? ch->u.opening->room : NULL, alone ? framed_channel_wants(ch) : 0);
     if (st != FRAMED_OK)
         framed_conn_break(c, st);
     else
@@ -622,23 +642,19 @@ static enum framed_status channel_of(struct conn *c, uint64_t since)
     struct conn_io *io = io_of(c);
     if (io == NULL) return FRAMED_NOMEM;
     io->frame_since = since;
-    return framed_channel_new(&io->channel, &c->kind->terms, c, memory_of(c));
+    return framed_channel_new(&c->channel, &c->kind->terms, c, memory_of(c));
 }
 
 /* Both have agreed: frames follow. */
 static enum framed_status opened(struct conn *c)
 {
     struct conn_io *io = c->io;
-    struct channel *ch = io->channel;
+    struct channel *ch = c->channel;
     if (!ch->terms->connects) {
         enum framed_status st = framed_channel_say(ch, &io->writer);
         if (st != FRAMED_OK) return st;
     }
-    uint32_t trailer = framed_channel_trailer(ch), most = c->kind->max_frame;
-    if (ch->tunnel == NULL) io->frame = channel_frame;
-    framed_writer_seal(&io->writer, &ch->u.open.out);
-    framed_reader_init(&io->reader, most < FRAMED_FRAME_MOST - trailer ? most + trailer : FRAMED_FRAME_MOST, 0,
-                       memory_of(c));
+    arm(c);
     return FRAMED_OK;
 }
 
@@ -646,11 +662,11 @@ static enum framed_status opened(struct conn *c)
 static enum framed_status open_with(struct conn *c, struct framed_bytes *in)
 {
     const struct channel_terms *terms = &c->kind->terms;
-    if (c->io == NULL && terms->accepts.plain && in->at[0] < 0x80)
+    if (c->channel == NULL && terms->accepts.plain && in->at[0] < 0x80)
         return FRAMED_OK; /* the shortest way: a length's first byte */
     enum framed_status st = FRAMED_OK;
-    if (c->io == NULL) st = channel_of(c, terms->accepts.plain ? now_of(c) : quiet_since(c));
-    if (st == FRAMED_OK) st = framed_channel_next(c->io->channel, in, memory_of(c));
+    if (c->channel == NULL) st = channel_of(c, terms->accepts.plain ? now_of(c) : quiet_since(c));
+    if (st == FRAMED_OK) st = framed_channel_next(c->channel, in, memory_of(c));
     return st == FRAMED_OK ? opened(c) : st;
 }
 
@@ -673,7 +689,7 @@ static bool received_before(struct conn *c, uint8_t **at, size_t *n)
             framed_conn_break(c, st);
             return false;
         }
-        c->io->claimed = framed_channel_claimed(c->io->channel);
+        c->io->claimed = framed_channel_claimed(c->channel);
         framed_conn_deafen(c, st);
         return false;
     }
@@ -689,7 +705,7 @@ static void begin_opening(struct conn *c)
 {
     c->in = IN_OPENING;
     enum framed_status st = channel_of(c, now_of(c));
-    if (st == FRAMED_OK) st = framed_channel_say(c->io->channel, &c->io->writer);
+    if (st == FRAMED_OK) st = framed_channel_say(c->channel, &c->io->writer);
     if (st != FRAMED_OK) {
         framed_conn_break(c, st);
         return;
@@ -705,8 +721,8 @@ static void input_ended(struct conn *c, enum framed_status st)
     } else if (st == FRAMED_CLOSED) {
         c->peer_ended = true;
         if (c->io != NULL && c->in == IN_OPEN)
-            st = tunnel_of(c->io) != NULL ? FRAMED_TRUNCATED : framed_reader_end(&c->io->reader);
-        if (c->io != NULL && c->in == IN_OPENING) st = framed_channel_end(c->io->channel);
+            st = tunnel_of(c) != NULL ? FRAMED_TRUNCATED : framed_reader_end(&c->io->reader);
+        if (c->io != NULL && c->in == IN_OPENING) st = framed_channel_end(c->channel);
         framed_conn_deafen(c, st);
         framed_conn_flush(c);
         linger(c);
@@ -731,8 +747,8 @@ static void sock_received(struct os_socket *s, enum framed_status st, uint8_t *a
         return;
     }
     conn_touch(c);
-    struct framed_reader *reader = outermost(io);
-    if (held(io) == 0 && !is_unproven(io)) io->frame_since = now_of(c);
+    struct framed_reader *reader = outermost(c);
+    if (held(c) == 0 && !is_unproven(c)) io->frame_since = now_of(c);
     bool direct = reader->own != NULL && at >= reader->own && at < reader->own + reader->own_cap;
     io->loan = direct ? NULL : at;
     io->loan_len = n;
@@ -773,6 +789,7 @@ static void begin(struct conn *c, struct conn_kind *kind, enum conn_in in)
     c->timer = (struct timer){.fired = timer_fired};
     c->kind = kind;
     c->io = NULL;
+    c->channel = NULL;
     conn_touch(c);
     c->in = (uint8_t)in;
     c->out = OUT_OPEN;
@@ -828,6 +845,6 @@ void framed_conn_drain(struct conn *c)
         return;
     }
     framed_os_receive_stop(&c->sock);
-    if (c->io == NULL || !waits(c->io)) framed_conn_deafen(c, FRAMED_CLOSED);
+    if (c->io == NULL || !waits(c)) framed_conn_deafen(c, FRAMED_CLOSED);
     framed_conn_resume(c);
 }

@@ -68,7 +68,6 @@ enum { CONN_VIEWS = 16 };
 struct conn_io {
     struct framed_reader reader;
     struct framed_writer writer;
-    struct channel *channel; /* of an extended connection, which keeps all this also while it is idle */
     void (*frame)(struct conn *c, struct framed_bytes payload);
     uint8_t *loan; /* the bytes now lent to the reader; NULL when none are */
     size_t loan_len;
@@ -87,7 +86,8 @@ struct conn {
     struct timer timer;
     struct conn_kind *kind;
     struct conn_io *io;
-    uint32_t owed; /* the owner's: bytes it will have to send, counted like those that wait */
+    struct channel *channel; /* of an extended connection, from its opening on */
+    uint32_t owed;           /* the owner's: bytes it will have to send, counted like those that wait */
     uint32_t
         quiet_since; /* the low half of the loop's time at the last byte or answer; in OVER + FINISHED: at the half-close */
     uint16_t port;   /* the owner's */

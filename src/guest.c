@@ -288,8 +288,8 @@ static void guest_gone(struct conn *c)
 
 void framed_guest_recheck(struct guest *g)
 {
-    const struct conn_io *io = g->conn.closing ? NULL : g->conn.io;
-    if (io == NULL || io->channel == NULL || g->conn.in != IN_OPEN || framed_channel_still_trusts(io->channel)) return;
+    struct channel *ch = g->conn.closing || g->conn.in != IN_OPEN ? NULL : g->conn.channel;
+    if (ch == NULL || framed_channel_still_trusts(ch)) return;
     framed_conn_deafen(&g->conn, FRAMED_AUTH);
     drop_later_calls(g);
     finish_if_done(g);

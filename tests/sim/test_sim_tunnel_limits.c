@@ -132,6 +132,33 @@ static void flood_of_half_open_ones_holds_up_nobody(void **state)
     house_stop(&h);
 }
 
+/* With 64 bits: what a server has for it, all caches and the rests of blocks among it. */
+static void idle_one_costs_768_bytes_at_most(void **state)
+{
+    enum { MANY = 300 };
+    static struct hand in[MANY];
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct house h;
+        house_serves(&h, keyed[i]);
+        struct hand first = entered(keyed[i]);
+        assert_hand_echoes(&first, "the caches are warm");
+        uint64_t before = rig_stats(&h.rig).memory;
+        for (size_t k = 0; k < MANY; k++) {
+            in[k] = entered(keyed[i]);
+            assert_hand_echoes(&in[k], "and then nothing");
+        }
+        sim_run_ms(1000);
+        uint64_t each = (rig_stats(&h.rig).memory - before) / MANY;
+        print_message("an idle connection of protection %d: %u bytes\n", (int)keyed[i], (unsigned)each);
+        assert_in_range(each, 1, 768);
+        for (size_t k = 0; k < MANY; k++) assert_hand_echoes(&in[k], "and again");
+        for (size_t k = 0; k < MANY; k++) hand_end(&in[k]);
+        hand_end(&first);
+        house_stop(&h);
+    }
+}
+
 static void half_open_ones_are_limited_in_all_too(void **state)
 {
     struct house h;
@@ -263,6 +290,7 @@ int main(void)
         cmocka_unit_test(memory_follows_the_bytes_that_came_and_not_what_was_claimed),
         cmocka_unit_test(handshake_has_a_deadline_that_dribbling_does_not_move),
         cmocka_unit_test(flood_of_half_open_ones_holds_up_nobody),
+        cmocka_unit_test(idle_one_costs_768_bytes_at_most),
         cmocka_unit_test(half_open_ones_are_limited_in_all_too),
         cmocka_unit_test(handshakes_with_public_keys_are_limited_by_the_second),
         cmocka_unit_test(unproven_one_hears_nothing_behind_message_2_whatever_ends_it),
