@@ -720,9 +720,12 @@ static void input_ended(struct conn *c, enum framed_status st)
         framed_conn_break(c, (enum framed_status)c->broken);
     } else if (st == FRAMED_CLOSED) {
         c->peer_ended = true;
-        if (c->io != NULL && c->in == IN_OPEN)
-            st = tunnel_of(c) != NULL ? FRAMED_TRUNCATED : framed_reader_end(&c->io->reader);
-        if (c->io != NULL && c->in == IN_OPENING) st = framed_channel_end(c->channel);
+        if (c->in == IN_OPEN && tunnel_of(c) != NULL)
+            st = FRAMED_TRUNCATED; /* its end would have come as a record */
+        else if (c->in == IN_OPEN && c->io != NULL)
+            st = framed_reader_end(&c->io->reader);
+        else if (c->in == IN_OPENING && c->channel != NULL)
+            st = framed_channel_end(c->channel);
         framed_conn_deafen(c, st);
         framed_conn_flush(c);
         linger(c);
@@ -833,6 +836,10 @@ void framed_conn_finish(struct conn *c)
 {
     if (c->closing || c->out != OUT_OPEN) return;
     c->out = OUT_FINISHING;
+    if (tunnel_of(c) != NULL && io_of(c) == NULL) { /* it has something to say yet: CLOSE */
+        framed_conn_break(c, FRAMED_NOMEM);
+        return;
+    }
     if (!c->pumping) framed_conn_flush(c);
 }
 

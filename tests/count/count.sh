@@ -10,7 +10,10 @@ cc=gcc-12
 tests/deps.sh $cc=$cc valgrind=valgrind
 
 make -s BUILD="$build" CC=$cc CFLAGS='-O2 -g' CPPFLAGS= LDFLAGS= V= "$build/libframed.a" >/dev/null
-$cc -std=c11 -O2 -g -Iinclude -Iproto -Isrc -Isrc/os tests/count/count.c "$build/libframed.a" -pthread -o "$build/count"
+sodium=
+nm -u "$build/libframed.a" | grep -q crypto_ && sodium=-lsodium
+# shellcheck disable=SC2086
+$cc -std=c11 -O2 -g -Iinclude -Iproto -Isrc -Isrc/os tests/count/count.c "$build/libframed.a" $sodium -pthread -o "$build/count"
 
 # The same code of libc on every machine.
 export GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-AVX512F,-AVX512VL,-ERMS,-FSRM
