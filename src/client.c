@@ -181,10 +181,9 @@ static void conn_connected(struct conn *conn, enum framed_status st)
     }
 }
 
-/* Makes sure that the payload stays, whatever becomes of the connection. False: no memory. */
-static bool keep(struct framed_client *c, struct framed_bytes *payload)
+/* Of a payload that does not lie in our inbox, which stays. False: no memory. */
+static bool keep_other(struct framed_client *c, struct framed_bytes *payload)
 {
-    if (bytes_inside(*payload, framed_bytes_of(c->inbox, FRAMED_RECEIVE_SIZE))) return true;
     if (framed_conn_take(&c->conn, *payload, &c->taken) == FRAMED_OK || payload->len == 0) return true;
     uint8_t *at = mem_new(memory_of(c), payload->len); /* it came in a record that had to be put together */
     if (at == NULL) return false;
@@ -194,7 +193,13 @@ static bool keep(struct framed_client *c, struct framed_bytes *payload)
     return true;
 }
 
-static bool fill_slot(struct framed_client *c, enum framed_event_kind kind, struct framed_bytes payload)
+/* Makes sure that the payload stays, whatever becomes of the connection. (Where it begins in our inbox, it lies there whole.) */
+static inline bool keep(struct framed_client *c, struct framed_bytes *payload)
+{
+    return (uintptr_t)payload->at - (uintptr_t)c->inbox < FRAMED_RECEIVE_SIZE || keep_other(c, payload);
+}
+
+static inline bool fill_slot(struct framed_client *c, enum framed_event_kind kind, struct framed_bytes payload)
 {
     if (!keep(c, &payload)) return false;
     c->slot = SLOT_READY;

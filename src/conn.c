@@ -83,12 +83,10 @@ static bool is_unproven(const struct conn *c)
     return t != NULL && !t->proven;
 }
 
-size_t framed_conn_unsent(const struct conn *c)
+size_t framed_conn_unsent_extended(const struct conn *c)
 {
-    const struct conn_io *io = c->io;
-    if (io == NULL) return 0;
     const struct tunnel *t = tunnel_of(c);
-    return io->writer.unsent + (t != NULL ? tunnel_waiting(t).len : 0);
+    return c->io->writer.unsent + (t != NULL ? tunnel_waiting(t).len : 0);
 }
 
 uint64_t framed_conn_passed(const struct conn *c)
@@ -161,8 +159,9 @@ static struct framed_reader *outermost(struct conn *c)
 static bool waits(const struct conn *c)
 {
     const struct conn_io *io = c->io;
+    if (io->reader.at != io->reader.end) return true;
     const struct tunnel *t = tunnel_of(c);
-    return io->reader.at != io->reader.end || (t != NULL && t->reader.at != t->reader.end);
+    return t != NULL && t->reader.at != t->reader.end;
 }
 
 /* Bytes of what is unfinished, and of what waits. */
@@ -206,9 +205,9 @@ static inline bool willing_with(const struct conn *c, size_t unsent)
     return c->in == IN_OPEN && !c->held && unsent + c->owed < c->kind->max_unsent;
 }
 
-static bool willing(const struct conn *c)
+static inline bool willing(const struct conn *c)
 {
-    return willing_with(c, framed_conn_unsent(c));
+    return c->in == IN_OPEN && !c->held && willing_with(c, framed_conn_unsent(c));
 }
 
 /* Who listens, and takes plain connections too, waits for a first byte as for any. */
@@ -518,17 +517,18 @@ static void take_frames(struct conn *c)
     enum framed_status st = FRAMED_OK;
     uint64_t taken = 0;
     struct framed_bytes payload;
-    bool unproven = is_unproven(c);
+    struct tunnel *t = tunnel_of(c);
+    bool unproven = t != NULL && !t->proven;
     do {
         while (willing_with(c, io->writer.unsent) && (st = framed_reader_next(&io->reader, &payload)) == FRAMED_OK) {
             io->frame(c, payload);
             taken++;
         }
-    } while (st == FRAMED_MORE && tunnel_of(c) != NULL && (st = open_record(c)) == FRAMED_OK);
+    } while (t != NULL && st == FRAMED_MORE && (st = open_record(c)) == FRAMED_OK);
     if (taken > 0) {
-        count(&c->kind->frames_in, taken - (io->spoiled && tunnel_of(c) == NULL)); /* a trailer is known behind its frame */
+        count(&c->kind->frames_in, taken - (io->spoiled && t == NULL)); /* a trailer is known behind its frame */
         io->frame_since = now_of(c);
-    } else if (unproven && !is_unproven(c)) {
+    } else if (unproven && t->proven) {
         io->frame_since = now_of(c); /* the opening's time is over: a frame's begins */
     }
     if (st < FRAMED_OK) {

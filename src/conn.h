@@ -116,8 +116,15 @@ enum framed_status framed_conn_adopt(struct conn *c, struct conn_kind *kind, int
 /* The writer to put frames into, made if need be; NULL without memory. Then framed_conn_flush, unless inside `frame`. */
 struct framed_writer *framed_conn_writer(struct conn *c);
 
+/* framed_conn_unsent of an extended connection. Not to be called by itself. */
+size_t framed_conn_unsent_extended(const struct conn *c);
+
 /* Bytes waiting to be sent. */
-size_t framed_conn_unsent(const struct conn *c);
+static inline size_t framed_conn_unsent(const struct conn *c)
+{
+    if (c->io == NULL) return 0;
+    return c->channel == NULL ? c->io->writer.unsent : framed_conn_unsent_extended(c);
+}
 
 /* Bytes of frames, and of what went before them, that have left or may have: where the next to be sent lies in the stream, less those
  * that wait in the writer. */
