@@ -22,7 +22,7 @@ stage_clang() {
 # most of the tool: make check-long does.
 stage_asan() {
     local without="test_memory test_failing_calls test_readme test_sim_faults test_world_seeds test_bench test_docs
-        test_completion test_inspect test_ping test_make test_exec test_call test_tap test_keygen test_net_flow"
+        test_completion test_inspect test_ping test_make test_exec test_call test_tap test_keygen test_peer test_net_flow"
     make -j"$jobs" BUILD="$build/asan" CC=gcc WERROR=1 CFLAGS="$sanitize -fsanitize=address,undefined" all tests &&
         FRAMED_SERVE_OPTIONS='--wait poll' BUILD=$build/asan ASAN_OPTIONS=$ASAN_OPTIONS:detect_stack_use_after_return=1 RUN_WITHOUT=$without \
             tests/run.sh
@@ -30,7 +30,7 @@ stage_asan() {
 
 # Whole worlds in simulated time, from seeds that nobody has tried yet, with the sanitizers.
 stage_sim() {
-    local first=$((RANDOM * 32768 + RANDOM + 1)) count=${SIM_SEEDS:-300}
+    local first=$((RANDOM * 32768 + RANDOM + 1)) count=${SIM_SEEDS:-200}
     make -j"$jobs" BUILD="$build/asan" CC=gcc WERROR=1 CFLAGS="$sanitize -fsanitize=address,undefined" "$build/asan/tests/sim" || return 1
     echo "again: make sim FIRST=$first SEEDS=$count"
     "$build/asan/tests/sim" "$first" "$count"
@@ -65,9 +65,9 @@ stage_lint() {
     QUICK=1 ONLY='python shellcheck cppcheck analyzer' BUILD=$build tests/lint.sh
 }
 
-# One in 61 of the 2^32 length words.
+# One in 241 of the 2^32 length words.
 stage_words() {
-    make -j"$jobs" BUILD="$build" "$build/tests/words" && "$build/tests/words" 61
+    make -j"$jobs" BUILD="$build" "$build/tests/words" && "$build/tests/words" 241
 }
 
 # The library, the tool and most of their tests on Windows, as Wine has it; the others in make check-long.
@@ -115,7 +115,7 @@ stage_count() {
 
 # Errors injected by strace at a choice of the system calls of serve, call, ping and inspect.
 stage_strace() {
-    make -j"$jobs" BUILD="$build" all && BUILD=$build tests/faults/strace.sh --sample 50
+    make -j"$jobs" BUILD="$build" all && BUILD=$build tests/faults/strace.sh --sample 30
 }
 
 # Server and clients on two hosts (network namespaces) with a bad cable between them.

@@ -49,7 +49,7 @@ test-32)
         cflags=${cflags/address,/}
         runner=qemu-i386-static
         # There a thread that has had a signal is taken for another, which test_net joins.
-        without="$here_only test_net"
+        without="$here_only test_net ${QUICK:+test_vectors}"
     fi
     ;;
 test-big-endian)

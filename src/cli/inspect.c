@@ -500,6 +500,21 @@ static void wrong_opening(struct inspect_stream *s, uint64_t time_ns)
     framed_inspect_show(s->inspect, &note);
 }
 
+/* An opening that we do not follow, but know: nothing is wrong with it, and nothing behind it is interpreted. */
+static void foreign_opening(struct inspect_stream *s, uint64_t time_ns)
+{
+    struct inspect_note note = note_of(s, SHOW_OPENING, time_ns);
+    note.side = s->word[1] == OF_CONNECTOR ? FRAMED_CONNECTOR : FRAMED_ACCEPTOR;
+    note.mode = s->word[3];
+    stop(s);
+    framed_inspect_show(s->inspect, &note);
+}
+
+static bool is_foreign(const struct inspect_stream *s)
+{
+    return s->word[2] == VERSION && framed_mode_exists(s->word[3]) && !is_known(s->word[3]);
+}
+
 /* True: all four bytes are there, and may be a preface. */
 static bool read_preface(struct inspect_stream *s, uint64_t time_ns, struct framed_bytes *in)
 {
@@ -529,6 +544,8 @@ static void read_opening(struct inspect_stream *s, uint64_t time_ns, struct fram
     s->off += before - in->len;
     if (st == FRAMED_OK)
         opened(s, time_ns);
+    else if (st != FRAMED_MORE && is_foreign(s))
+        foreign_opening(s, time_ns);
     else if (st != FRAMED_MORE)
         wrong_opening(s, time_ns);
 }
