@@ -240,6 +240,8 @@ static enum framed_status read_opened(struct framed_bytes file, uint32_t max_fra
 {
     enum framed_side side = file.at[1] == 0x46 ? FRAMED_CONNECTOR : FRAMED_ACCEPTOR;
     uint8_t mode = file.at[3];
+    if (file.at[2] == 1 && framed_mode_exists(mode) && mode >> 4 == FRAMED_BLAKE2B)
+        return FRAMED_CLOSED; /* nothing is wrong with it, and nothing behind it is interpreted */
     enum framed_status st = take_opening(&file);
     return st == FRAMED_OK ? take_frames(file, side, mode, max_frame, frames) : st;
 }
