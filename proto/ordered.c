@@ -13,7 +13,6 @@ void framed_ordered_begin(struct framed_ordered *o, struct framed_place *place)
         o->last->next = place;
     }
     o->last = place;
-    o->count++;
 }
 
 void framed_ordered_finish(struct framed_place *place)
@@ -28,7 +27,6 @@ static struct framed_place *pop(struct framed_ordered *o)
         o->last = NULL;
     else
         o->last->next = place->next;
-    o->count--;
     return place;
 }
 

@@ -16,11 +16,15 @@ struct framed_place {
     bool finished;
 };
 
-/* A ring: behind the youngest place comes the oldest. */
+/* A ring: behind the youngest place comes the oldest. How many there are is for the owner to know, if he wants to. */
 struct framed_ordered {
     struct framed_place *last;
-    uint32_t count;
 };
+
+static inline bool ordered_is_empty(const struct framed_ordered *o)
+{
+    return o->last == NULL;
+}
 
 /* The oldest place; NULL: there is none. */
 static inline struct framed_place *ordered_first(const struct framed_ordered *o)

@@ -52,7 +52,7 @@ struct framed_call *framed_call_keep(struct framed_call *fresh)
     uint32_t ms = w->config.call_ms;
     call->due = ms == FRAMED_NEVER ? WHEEL_NEVER : framed_loop_now(&w->loop) + ms;
     framed_ordered_begin(&g->calls, &call->place);
-    g->conn.held = g->calls.count >= w->config.max_calls;
+    g->conn.held = ++g->conn.calls >= w->config.max_calls;
     atomic_fetch_add(&w->server->refs, 1);
     return call;
 }

@@ -122,12 +122,13 @@ static void pending_late(struct timer *t)
 /* Every call still in the order ends with the connection. */
 static void abandon_all(struct framed_client *c, enum framed_status why)
 {
-    if (c->calls.count == 0) return; /* perhaps there never was a connection */
+    if (ordered_is_empty(&c->calls)) return; /* perhaps there never was a connection */
     uint64_t out = framed_conn_passed(&c->conn) - c->sent_before;
     struct framed_place *place;
     while (framed_ordered_reply(&c->calls, &place) == FRAMED_OK) {
         struct pending *p = pending_of(place);
         p->placed = false;
+        c->conn.calls--;
         abandon(p, why, out <= p->from ? FRAMED_NOT_EXECUTED : FRAMED_MAYBE_EXECUTED);
         pending_free_if_over(p);
     }
@@ -135,7 +136,7 @@ static void abandon_all(struct framed_client *c, enum framed_status why)
 
 static void half_close_if_answered(struct framed_client *c)
 {
-    if (c->finishing && c->calls.count == 0 && c->live == 0 && c->conn_live) framed_conn_finish(&c->conn);
+    if (c->finishing && ordered_is_empty(&c->calls) && c->live == 0 && c->conn_live) framed_conn_finish(&c->conn);
 }
 
 /* ---- the connection's side ---- */
@@ -143,7 +144,7 @@ static void half_close_if_answered(struct framed_client *c)
 static bool has_room(const struct framed_client *c)
 {
     return c->state == CLIENT_OPEN && framed_conn_unsent(&c->conn) < c->config.max_unsent &&
-           c->calls.count < c->config.max_calls;
+           c->conn.calls < c->config.max_calls;
 }
 
 static bool is_writable_to_tell(const struct framed_client *c)
@@ -231,6 +232,7 @@ static void conn_frame(struct conn *conn, struct framed_bytes payload)
     }
     struct framed_place *place;
     check(framed_ordered_reply(&c->calls, &place) == FRAMED_OK);
+    c->conn.calls--;
     p->placed = false;
     c->attempts = 0;
     pending_free_if_over(p);
@@ -697,6 +699,7 @@ enum framed_status framed_client_start(struct framed_client *c, struct framed_by
         return st;
     }
     framed_ordered_begin(&c->calls, &p->place);
+    c->conn.calls++;
     c->live++;
     *call = p->id;
     framed_loop_forget_now(&c->loop);

@@ -202,7 +202,7 @@ static bool lingering(const struct conn *c)
 /* Is one more frame wanted, while so much waits to be sent? (What is closing is never IN_OPEN: framed_conn_break.) */
 static inline bool willing_with(const struct conn *c, size_t unsent)
 {
-    return c->in == IN_OPEN && !c->held && unsent + c->owed < c->kind->max_unsent;
+    return c->in == IN_OPEN && !c->held && unsent + c->sock.spare < c->kind->max_unsent;
 }
 
 static inline bool willing(const struct conn *c)

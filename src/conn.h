@@ -87,7 +87,7 @@ struct conn {
     struct conn_kind *kind;
     struct conn_io *io;
     struct channel *channel; /* of an extended connection, from its opening on */
-    uint32_t owed;           /* the owner's: bytes it will have to send, counted like those that wait */
+    uint32_t calls;          /* the owner's: requests that have no answer yet */
     uint32_t
         quiet_since; /* the low half of the loop's time at the last byte or answer; in OVER + FINISHED: at the half-close */
     uint16_t port;   /* the owner's */
@@ -101,8 +101,15 @@ struct conn {
     bool peer_ended : 1; /* the peer's end has been read */
     bool drained : 1;    /* takes what it has received already, and no more */
     bool closing : 1;
-    bool pumping : 1; /* frames are being taken: what resumes now is done by the pump itself */
+    bool stranger : 1; /* the owner's: it has not proven yet who it is */
+    bool pumping : 1;  /* frames are being taken: what resumes now is done by the pump itself */
 };
+
+/* The owner's: bytes it will have to send, counted like those that wait. */
+static inline uint32_t *conn_owed(struct conn *c)
+{
+    return &c->sock.spare;
+}
 
 /* Begins with a handle that was accepted. On failure the handle is still the caller's. */
 enum framed_status framed_conn_accept(struct conn *c, struct conn_kind *kind, intptr_t handle);

@@ -49,7 +49,7 @@ static void log_failed_call(struct guest *g, unsigned code, const char *text)
 /* All is said that will be. */
 static void finish_if_done(struct guest *g)
 {
-    if (g->conn.in == IN_OVER && g->calls.count == 0) framed_conn_finish(&g->conn);
+    if (g->conn.in == IN_OVER && ordered_is_empty(&g->calls)) framed_conn_finish(&g->conn);
 }
 
 /* A small part of a large body is copied, so that it does not hold all of it while it waits. */
@@ -94,7 +94,7 @@ static enum framed_status answer_in_turn(struct guest *g, struct framed_call *fr
 
 enum framed_status framed_guest_answer(struct guest *g, struct framed_call *call, struct framed_bytes bytes)
 {
-    bool its_turn = g->calls.count == 0;
+    bool its_turn = ordered_is_empty(&g->calls);
     enum framed_status st = its_turn ? put(g, call, bytes) : answer_in_turn(g, call, bytes);
     call->state = CALL_CONSUMED;
     if (st == FRAMED_OK) {
@@ -115,7 +115,7 @@ static void drop_later_calls(struct guest *g)
         atomic_store(&call->over, true);
         if (place->finished) framed_call_free(call); /* else it is the handler's, who will still answer it */
     }
-    g->conn.owed = 0;
+    *conn_owed(&g->conn) = g->conn.calls = 0;
     g->conn.held = false;
 }
 
@@ -127,8 +127,10 @@ static void advance(struct guest *g)
         struct framed_call *call = (struct framed_call *)(void *)((uint8_t *)place - offsetof(struct framed_call, place));
         bool failed = call->failed;
         enum framed_status st = FRAMED_OK;
+        g->conn.calls--;
         if (!failed) {
-            g->conn.owed -= call->answer.len > g->conn.owed ? g->conn.owed : (uint32_t)call->answer.len;
+            uint32_t *owed = conn_owed(&g->conn);
+            *owed -= call->answer.len > *owed ? *owed : (uint32_t)call->answer.len;
             st = put(g, call, call->answer);
             if (st == FRAMED_OK) count(&worker_of(g)->replies, 1);
         }
@@ -139,7 +141,7 @@ static void advance(struct guest *g)
         }
         if (failed) drop_later_calls(g);
     }
-    g->conn.held = g->calls.count >= worker_of(g)->config.max_calls;
+    g->conn.held = g->conn.calls >= worker_of(g)->config.max_calls;
     finish_if_done(g);
 }
 
@@ -174,7 +176,8 @@ void framed_guest_answered(struct framed_call *call)
         framed_conn_deafen(&g->conn, FRAMED_CLOSED);
     } else {
         if (ordered_first(&g->calls) != &call->place) let_go_of_body(call); /* else it leaves this turn */
-        g->conn.owed = call->answer.len > UINT32_MAX - g->conn.owed ? UINT32_MAX : g->conn.owed + (uint32_t)call->answer.len;
+        uint32_t *owed = conn_owed(&g->conn);
+        *owed = call->answer.len > UINT32_MAX - *owed ? UINT32_MAX : *owed + (uint32_t)call->answer.len;
     }
     mark_dirty(g); /* one gathered send per connection and turn, however many answers came */
 }
@@ -275,7 +278,7 @@ static void guest_late(struct conn *c)
 
 static bool guest_busy(const struct conn *c)
 {
-    return ((const struct guest *)(const void *)c)->calls.count > 0;
+    return c->calls > 0;
 }
 
 static void guest_gone(struct conn *c)

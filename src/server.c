@@ -11,7 +11,7 @@
 #include "address.h"
 #include <string.h>
 
-enum { ACCEPT_PAUSE_MS = 100, KEEPALIVE_GIVE_UP_MS = 30000, WORKERS_MOST = 1024, HALF_OPEN_MOST = 1 << 20 };
+enum { ACCEPT_PAUSE_MS = 100, KEEPALIVE_GIVE_UP_MS = 30000, WORKERS_MOST = 1024, HALF_OPEN_MOST = 4096 };
 
 /* ---- config ---- */
 

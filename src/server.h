@@ -53,7 +53,6 @@ struct guest {
     struct framed_ordered calls; /* kept, in the order of their requests */
     struct guest *next; /* of those that have something to flush at the end of the turn, itself: the last; or spare */
     struct host *host;
-    uint32_t stranger; /* its place among its worker's strangers, from 1; 0: it is none */
 };
 
 struct listener {
@@ -171,7 +170,7 @@ enum framed_status framed_guest_answer(struct guest *g, struct framed_call *call
 static inline bool guest_echoes(struct guest *g, const struct framed_call *call, struct framed_bytes bytes)
 {
     return bytes.at == call->body.at && bytes.len == call->body.len && bytes.len <= call->worker->config.max_send &&
-           g->calls.count == 0 && writer_extend(&g->conn.io->writer, bytes);
+           ordered_is_empty(&g->calls) && writer_extend(&g->conn.io->writer, bytes);
 }
 /* The call fails: nothing further is started, what was asked before is answered, the connection is closed. */
 void framed_guest_fail(struct guest *g, struct framed_call *fresh, unsigned code, const char *text);

@@ -1,7 +1,7 @@
 /*
  * strangers.c: those who have not proven who they are (strangers.h).
  * Must not know sockets, nor what a handshake is.
- * Invariants: list[i]->stranger is i + 1, and 0 of everybody else; count <= room.
+ * Invariants: who is in the list is marked (conn.stranger), and nobody else; count <= room.
  */
 #include "strangers.h"
 #include "../proto/alloc.h"
@@ -35,11 +35,11 @@ static uint32_t roll(struct strangers *s, uint32_t bound)
 
 void framed_strangers_leave(struct strangers *s, struct guest *g)
 {
-    if (g->stranger == 0) return;
-    struct guest *last = s->list[--s->count];
-    s->list[g->stranger - 1] = last;
-    last->stranger = g->stranger;
-    g->stranger = 0;
+    if (!g->conn.stranger) return;
+    g->conn.stranger = false;
+    uint32_t i = 0;
+    while (s->list[i] != g) i++; /* a few hundred at most: nothing beside what a handshake costs */
+    s->list[i] = s->list[--s->count];
 }
 
 /* One IPv4 address, one network of IPv6 (a /64: whoever has one address there has them all). Local sockets have none. */
@@ -72,14 +72,14 @@ static struct guest *unlucky(struct strangers *s, const struct os_host *is)
 
 void framed_strangers_enter(struct strangers *s, struct guest *g)
 {
-    if (s->room == 0 || g->stranger != 0) return;
+    if (s->room == 0 || g->conn.stranger) return;
     struct guest *goes = unlucky(s, &g->host->is);
     if (goes != NULL) {
         framed_strangers_leave(s, goes);
         framed_guest_evict(goes);
     }
     s->list[s->count++] = g;
-    g->stranger = s->count;
+    g->conn.stranger = true;
 }
 
 bool framed_strangers_may_begin(struct strangers *s, uint64_t now_ms)

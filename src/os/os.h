@@ -71,6 +71,7 @@ struct os_socket {
     uint16_t view_count;
     uint8_t wants; /* what has been asked for */
     uint8_t armed; /* what the system has been told */
+    uint32_t spare; /* the owner's, in what would be a gap; 0 when it begins */
 };
 
 /* ---- pollers ---- */
