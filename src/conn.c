@@ -164,12 +164,16 @@ static bool waits(const struct conn *c)
     return t != NULL && t->reader.at != t->reader.end;
 }
 
-/* Bytes of what is unfinished, and of what waits. */
-static size_t held(const struct conn *c)
+static inline bool reader_is_empty(const struct framed_reader *r)
 {
-    const struct conn_io *io = c->io;
+    return r->at == r->end && r->scan.state == 0;
+}
+
+/* Nothing is unfinished, and nothing waits. */
+static inline bool is_empty(const struct conn *c)
+{
     const struct tunnel *t = tunnel_of(c);
-    return framed_reader_held(&io->reader) + (t != NULL ? framed_reader_held(&t->reader) : 0);
+    return reader_is_empty(&c->io->reader) && (t == NULL || reader_is_empty(&t->reader));
 }
 
 /* A stranger's stays: it knows since when he is one. */
@@ -177,7 +181,7 @@ static void io_free_if_idle(struct conn *c)
 {
     const struct conn_io *io = c->io;
     if (io == NULL || c->closing || c->in != IN_OPEN || io->loan != NULL) return;
-    if (held(c) == 0 && framed_conn_unsent(c) == 0 && !is_unproven(c)) io_free(c);
+    if (is_empty(c) && framed_conn_unsent(c) == 0 && !is_unproven(c)) io_free(c);
 }
 
 /* ---- deadlines ---- */
@@ -223,10 +227,12 @@ static uint64_t frame_due(const struct conn *c)
     const struct conn_kind *k = c->kind;
     const struct conn_io *io = c->io;
     if (c->in == IN_OPENING || (c->in == IN_OPEN && is_unproven(c))) return opening_due(c);
-    if (io == NULL || c->drained || waits(c) || held(c) == 0) return WHEEL_NEVER; /* none unfinished */
+    if (io == NULL || c->drained || waits(c) || is_empty(c)) return WHEEL_NEVER; /* none unfinished */
     if (k->frame_ms == FRAMED_NEVER || !willing(c)) return WHEEL_NEVER;
     uint64_t ms = k->frame_ms;
-    if (io->reader.scan.state == FRAMED_LENGTH_SIZE) ms += (uint64_t)io->reader.scan.length * 1000 / k->frame_rate;
+    const struct framed_scan *inner = &io->reader.scan, *outer = tunnel_of(c) != NULL ? &tunnel_of(c)->reader.scan : NULL;
+    if (inner->state == FRAMED_LENGTH_SIZE) ms += (uint64_t)inner->length * 1000 / k->frame_rate;
+    if (outer != NULL && outer->state == FRAMED_LENGTH_SIZE) ms += (uint64_t)outer->length * 1000 / k->frame_rate;
     return io->frame_since + ms;
 }
 
@@ -240,7 +246,7 @@ static uint64_t send_due(const struct conn *c)
 static uint64_t idle_due(const struct conn *c)
 {
     if (c->in == IN_OPENING) return c->io == NULL ? after(quiet_since(c), c->kind->idle_ms) : WHEEL_NEVER;
-    if (c->in != IN_OPEN || framed_conn_unsent(c) > 0 || (c->io != NULL && held(c) > 0)) return WHEEL_NEVER;
+    if (c->in != IN_OPEN || framed_conn_unsent(c) > 0 || (c->io != NULL && !is_empty(c))) return WHEEL_NEVER;
     return c->kind->ops->busy(c) ? WHEEL_NEVER : after(quiet_since(c), c->kind->idle_ms);
 }
 
@@ -402,6 +408,8 @@ static enum framed_status wire_views(struct conn *c, struct framed_bytes *views,
         return FRAMED_OK;
     }
     enum framed_status st = framed_tunnel_seal(t, &c->io->writer);
+    if (st == FRAMED_OK && c->out == OUT_FINISHING && c->io->writer.unsent == 0)
+        st = framed_tunnel_close(t, t->refused ? TUNNEL_NOT_ALLOWED : TUNNEL_DONE);
     views[0] = tunnel_waiting(t);
     *n = views[0].len > 0;
     return st;
@@ -435,18 +443,11 @@ static enum framed_status send_waiting(struct conn *c)
     return st;
 }
 
-/* The end of our direction is said on an encrypted connection, too, when all else has been sealed. 1: it waits now. */
-static size_t last_words(struct conn *c)
-{
-    struct tunnel *t = tunnel_of(c);
-    if (t == NULL || c->out != OUT_FINISHING || c->io->writer.unsent > 0) return 0;
-    return framed_tunnel_close(t, t->refused ? TUNNEL_NOT_ALLOWED : TUNNEL_DONE) == FRAMED_OK && tunnel_waiting(t).len > 0;
-}
-
 void framed_conn_flush(struct conn *c)
 {
     if (c->closing || c->corked || c->out == OUT_BROKEN || c->in == IN_CONNECTING) return;
-    while (c->io != NULL && !c->io->sending && framed_conn_unsent(c) + last_words(c) > 0) {
+    bool last = c->out == OUT_FINISHING && tunnel_of(c) != NULL; /* says CLOSE */
+    if (c->io != NULL && !c->io->sending && (last || framed_conn_unsent(c) > 0)) {
         enum framed_status st = send_waiting(c);
         if (st != FRAMED_OK) {
             sending_failed(c, st);
@@ -511,25 +512,39 @@ static enum framed_status open_record(struct conn *c)
 }
 
 /* Takes frames as long as there are whole ones and they are wanted. */
-static void take_frames(struct conn *c)
+static inline enum framed_status take_whole(struct conn *c, uint64_t *taken)
 {
     struct conn_io *io = c->io;
     enum framed_status st = FRAMED_OK;
-    uint64_t taken = 0;
     struct framed_bytes payload;
-    struct tunnel *t = tunnel_of(c);
-    bool unproven = t != NULL && !t->proven;
-    do {
-        while (willing_with(c, io->writer.unsent) && (st = framed_reader_next(&io->reader, &payload)) == FRAMED_OK) {
-            io->frame(c, payload);
-            taken++;
-        }
-    } while (t != NULL && st == FRAMED_MORE && (st = open_record(c)) == FRAMED_OK);
+    uint64_t n = 0;
+    while (willing_with(c, io->writer.unsent) && (st = framed_reader_next(&io->reader, &payload)) == FRAMED_OK) {
+        io->frame(c, payload);
+        n++;
+    }
+    *taken += n;
+    return st;
+}
+
+/* Likewise out of records. Never inlined: plain frames would pay for it. */
+__attribute__((noinline)) static enum framed_status take_out_of_records(struct conn *c, uint64_t *taken)
+{
+    enum framed_status st;
+    bool unproven = is_unproven(c);
+    do st = take_whole(c, taken);
+    while (st == FRAMED_MORE && (st = open_record(c)) == FRAMED_OK);
+    if (unproven && !is_unproven(c)) c->io->frame_since = now_of(c); /* the opening's time is over: a frame's begins */
+    return st;
+}
+
+static void take_frames(struct conn *c)
+{
+    struct conn_io *io = c->io;
+    uint64_t taken = 0;
+    enum framed_status st = tunnel_of(c) == NULL ? take_whole(c, &taken) : take_out_of_records(c, &taken);
     if (taken > 0) {
-        count(&c->kind->frames_in, taken - (io->spoiled && t == NULL)); /* a trailer is known behind its frame */
+        count(&c->kind->frames_in, taken - (io->spoiled && tunnel_of(c) == NULL)); /* a trailer is known behind its frame */
         io->frame_since = now_of(c);
-    } else if (unproven && t->proven) {
-        io->frame_since = now_of(c); /* the opening's time is over: a frame's begins */
     }
     if (st < FRAMED_OK) {
         io->claimed = framed_reader_claimed(&io->reader);
@@ -751,7 +766,7 @@ static void sock_received(struct os_socket *s, enum framed_status st, uint8_t *a
     }
     conn_touch(c);
     struct framed_reader *reader = outermost(c);
-    if (held(c) == 0 && !is_unproven(c)) io->frame_since = now_of(c);
+    if (is_empty(c) && !is_unproven(c)) io->frame_since = now_of(c);
     bool direct = reader->own != NULL && at >= reader->own && at < reader->own + reader->own_cap;
     io->loan = direct ? NULL : at;
     io->loan_len = n;
