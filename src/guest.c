@@ -291,8 +291,8 @@ static void guest_gone(struct conn *c)
 
 void framed_guest_recheck(struct guest *g)
 {
-    struct channel *ch = g->conn.closing || g->conn.in != IN_OPEN ? NULL : g->conn.channel;
-    if (ch == NULL || framed_channel_still_trusts(ch)) return;
+    struct channel *ch = g->conn.channel;
+    if (ch == NULL || g->conn.closing || g->conn.out != OUT_OPEN || framed_channel_still_trusts(ch)) return;
     framed_conn_deafen(&g->conn, FRAMED_AUTH);
     drop_later_calls(g);
     finish_if_done(g);
@@ -310,8 +310,10 @@ bool framed_guest_begins(void *owner, uint8_t mode)
 {
     struct guest *g = guest_of(owner);
     struct worker *w = worker_of(g);
-    framed_strangers_enter(&w->strangers, g);
-    if (mode >> 4 == FRAMED_SHARED_KEY || framed_strangers_may_begin(&w->strangers, framed_loop_now(&w->loop))) return true;
+    if (mode >> 4 == FRAMED_SHARED_KEY || framed_strangers_may_begin(&w->strangers, g, framed_loop_now(&w->loop))) {
+        framed_strangers_enter(&w->strangers, g);
+        return true;
+    }
     atomic_fetch_add_explicit(&w->server->refused, 1, memory_order_relaxed);
     log_end(g, FRAMED_LOG_WARNING, "too many handshakes a second");
     return false;
@@ -340,6 +342,6 @@ const struct conn_ops framed_guest_ops = {
 enum framed_status framed_guest_begin(struct guest *g, intptr_t handle)
 {
     struct worker *w = worker_of(g);
-    if (!w->kind.terms.accepts.plain) framed_strangers_enter(&w->strangers, g);
+    if ((w->config.protections & ~(uint32_t)CHANNEL_KEYED) == 0) framed_strangers_enter(&w->strangers, g);
     return framed_conn_accept(&g->conn, g->conn.kind, handle);
 }

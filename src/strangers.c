@@ -13,7 +13,7 @@ enum { SECOND_MS = 1000 };
 enum framed_status framed_strangers_init(struct strangers *s, uint32_t room, uint32_t per_address, uint32_t a_second,
                                          uint64_t seed, const struct framed_allocator *alloc)
 {
-    *s = (struct strangers){.room = room, .per_address = per_address, .a_second = a_second, .dice = seed | 1};
+    *s = (struct strangers){.room = room, .per_address = per_address, .a_second = a_second, .dice = seed | 1, .seed = seed};
     s->list = mem_new(alloc, room * sizeof *s->list);
     return s->list != NULL ? FRAMED_OK : FRAMED_NOMEM;
 }
@@ -42,13 +42,23 @@ void framed_strangers_leave(struct strangers *s, struct guest *g)
     s->list[i] = s->list[--s->count];
 }
 
+static bool is_local(const struct os_host *is)
+{
+    static const struct os_host local;
+    return memcmp(is, &local, sizeof local) == 0;
+}
+
+/* An IPv4 address, in the place of one of IPv6. */
+static bool is_mapped(const struct os_host *is)
+{
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    return memcmp(is->bytes, mapped, sizeof mapped) == 0;
+}
+
 /* One IPv4 address, one network of IPv6 (a /64: whoever has one address there has them all). Local sockets have none. */
 static bool same_address(const struct os_host *a, const struct os_host *b)
 {
-    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    static const struct os_host local;
-    if (memcmp(a, &local, sizeof *a) == 0) return false;
-    return memcmp(a->bytes, b->bytes, memcmp(a->bytes, mapped, sizeof mapped) == 0 ? sizeof a->bytes : 8) == 0;
+    return !is_local(a) && memcmp(a->bytes, b->bytes, is_mapped(a) ? sizeof a->bytes : 8) == 0;
 }
 
 /* Of those who came from there, the n-th; NULL: there are not so many, but *n fewer. */
@@ -82,12 +92,28 @@ void framed_strangers_enter(struct strangers *s, struct guest *g)
     g->conn.stranger = true;
 }
 
-bool framed_strangers_may_begin(struct strangers *s, uint64_t now_ms)
+/* Which of the shares is this address's: splitmix64's last steps over what same_address compares. */
+static unsigned share_of(const struct strangers *s, const struct os_host *is)
+{
+    uint64_t words[2];
+    memcpy(words, is->bytes, sizeof words);
+    uint64_t x = words[0] ^ s->seed ^ (is_mapped(is) ? words[1] : 0);
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return (unsigned)(x >> 32) % STRANGERS_SHARES;
+}
+
+bool framed_strangers_may_begin(struct strangers *s, const struct guest *g, uint64_t now_ms)
 {
     if (s->room == 0) return true;
     if (now_ms - s->second >= SECOND_MS) {
         s->second = now_ms;
         s->begun = 0;
+        memset(s->begun_by, 0, sizeof s->begun_by);
     }
-    return s->begun++ < s->a_second;
+    uint32_t *share = &s->begun_by[share_of(s, &g->host->is)], most = s->a_second / STRANGERS_PART + 1;
+    if (s->begun >= s->a_second || (!is_local(&g->host->is) && *share >= most)) return false;
+    s->begun++;
+    ++*share;
+    return true;
 }

@@ -10,14 +10,19 @@
 
 struct guest;
 
+/* One address may begin so small a part of the handshakes of a second. */
+enum { STRANGERS_PART = 8, STRANGERS_SHARES = 64 };
+
 /* All zero: there are no limits. */
 struct strangers {
     struct guest **list;
     uint32_t count, room;
     uint32_t per_address;
     uint32_t a_second; /* handshakes with public keys that may be begun in a second */
-    uint64_t second;   /* ms: since when `begun` were */
+    uint64_t second;   /* ms: since when those below were begun */
     uint32_t begun;
+    uint32_t begun_by[STRANGERS_SHARES]; /* of them, by the addresses that share a place */
+    uint64_t seed;                       /* so that nobody can choose with whom */
     uint64_t dice;
 };
 
@@ -33,6 +38,6 @@ void framed_strangers_enter(struct strangers *s, struct guest *g);
 void framed_strangers_leave(struct strangers *s, struct guest *g);
 
 /* Whether one more handshake with public keys may begin now; counts it. */
-bool framed_strangers_may_begin(struct strangers *s, uint64_t now_ms);
+bool framed_strangers_may_begin(struct strangers *s, const struct guest *g, uint64_t now_ms);
 
 #endif

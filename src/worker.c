@@ -170,7 +170,7 @@ enum framed_status framed_worker_turn(struct worker *w, uint64_t wait_ms)
     if (atomic_load(&srv->draining) && !w->draining) begin_drain(w);
     if (w->draining && w->sockets == 0 && !framed_inbox_waits(&w->loop.inbox)) return FRAMED_CLOSED;
     if (is_first(w) && !w->draining) framed_server_accept_more(srv);
-    unsigned rechecks = atomic_load_explicit(&srv->rechecks, memory_order_relaxed);
+    unsigned rechecks = atomic_load_explicit(&srv->rechecks, memory_order_acquire);
     if (rechecks != w->rechecked) {
         w->rechecked = rechecks;
         (void)each_guest(w, recheck_guest, LATE_NOT);

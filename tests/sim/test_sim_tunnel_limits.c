@@ -183,12 +183,152 @@ static void half_open_ones_are_limited_in_all_too(void **state)
     house_stop(&h);
 }
 
+/* They have nothing to prove. */
+static void connections_with_checksums_are_no_strangers(void **state)
+{
+    static const char opening[] = "\xf7\x46\x01\x10\0\0\0\x04\x3b\x44\xc1\x92";
+    struct house h;
+    (void)state;
+    house_start(&h, only(FRAMED_CRC32C) | only(FRAMED_SHARED_KEY));
+    h.rig.config.max_half_open_per_address = 2;
+    rig_serve(&h.rig);
+    struct sim_peer *p[5];
+    for (size_t i = 0; i < 5; i++) {
+        p[i] = connected();
+        sim_peer_send(p[i], opening, sizeof opening - 1);
+        sim_run_ms(0);
+        assert_int_equal(sim_peer_received(p[i]).len, sizeof opening - 1);
+    }
+    for (size_t i = 0; i < 5; i++) assert_int_equal(sim_peer_state(p[i]), SIM_OPEN);
+    assert_int_equal(rig_stats(&h.rig).refused, 0);
+    house_stop(&h);
+}
+
+/* Nobody has to go for somebody who may not come in. */
+static void who_may_not_begin_costs_nobody_his_place(void **state)
+{
+    struct house h;
+    struct hand a[6];
+    (void)state;
+    house_start(&h, only(FRAMED_PINNED_KEYS) | only(FRAMED_UNPROTECTED));
+    h.rig.config.max_handshakes = 16; /* of one address three */
+    h.rig.config.max_half_open_per_address = 3;
+    rig_serve(&h.rig);
+    sim_run_ms(1000);
+    for (size_t i = 0; i < 6; i++) {
+        a[i] = hand_of(FRAMED_CONNECTOR, FRAMED_PINNED_KEYS);
+        a[i].peer = connected();
+        hand_compose(&a[i]);
+        hand_send_raw(&a[i], a[i].flight, a[i].flight_len);
+    }
+    for (size_t i = 0; i < 6; i++) assert_int_equal(sim_peer_state(a[i].peer) == SIM_OPEN, i < 3);
+    assert_int_equal(rig_logged(&h.rig, "too many at once"), 0);
+    assert_int_equal(rig_logged(&h.rig, "too many handshakes a second"), 3);
+    for (size_t i = 0; i < 6; i++) hand_end(&a[i]);
+    house_stop(&h);
+}
+
+static void one_address_begins_an_eighth_of_the_handshakes_and_leaves_the_rest(void **state)
+{
+    struct house h;
+    (void)state;
+    house_start(&h, only(FRAMED_PINNED_KEYS));
+    h.rig.config.max_handshakes = 50;
+    rig_serve(&h.rig);
+    sim_run_ms(1000);
+    for (size_t i = 0; i < 60; i++) {
+        struct hand a = hand_of(FRAMED_CONNECTOR, FRAMED_PINNED_KEYS);
+        a.peer = connected();
+        hand_compose(&a);
+        hand_send_raw(&a, a.flight, a.flight_len);
+        hand_end(&a);
+    }
+    assert_int_equal(rig_stats(&h.rig).refused, 60 - (50 / 8 + 1));
+    struct hand other = hand_of(FRAMED_CONNECTOR, FRAMED_PINNED_KEYS);
+    other.peer = sim_connect_from(WHERE, "192.0.2.77");
+    assert_non_null(other.peer);
+    hand_enter(&other);
+    assert_hand_echoes(&other, "from elsewhere");
+    hand_end(&other);
+    house_stop(&h);
+}
+
+/* Its requests are under way, and it says no more itself. */
+static void who_has_half_closed_is_asked_about_again_too(void **state)
+{
+    struct house h;
+    (void)state;
+    house_serves(&h, FRAMED_PINNED_KEYS);
+    struct hand a = entered(FRAMED_PINNED_KEYS);
+    hand_ask(&a, "Deferred");
+    hand_say(&a, RECORD_CLOSE, "\0", 1);
+    sim_peer_finish(a.peer);
+    sim_run_ms(0);
+    h.nobody = true;
+    size_t judged = h.judged;
+    framed_server_recheck(h.rig.server);
+    sim_run_ms(0);
+    assert_int_equal(h.judged, judged + 1);
+    rig_answer_all(&h.rig);
+    sim_run_ms(0);
+    hand_gather(&a);
+    assert_int_equal(a.text_len, 0);
+    assert_true(a.closed);
+    assert_int_equal(a.reason, 1);
+    hand_end(&a);
+    house_stop(&h);
+}
+
+/* As on a plain connection: ten seconds and what it needs at 4 KiB a second. */
+static void slow_record_has_the_time_of_its_length(void **state)
+{
+    static uint8_t big[65000];
+    struct house h;
+    size_t len;
+    (void)state;
+    house_serves(&h, FRAMED_SHARED_KEY);
+    struct hand a = entered(FRAMED_SHARED_KEY);
+    assert_hand_echoes(&a, "in"); /* proven */
+    memset(big, 'x', sizeof big);
+    uint8_t *frame = framed_text(big, sizeof big - 4), *record = hand_seal(&a, RECORD_DATA, frame, sizeof big, &len);
+    for (size_t at = 0; at < len; at += 500) { /* 13 seconds */
+        sim_peer_send(a.peer, record + at, len - at < 500 ? len - at : 500);
+        sim_run_ms(100);
+    }
+    assert_int_equal(rig_logged(&h.rig, "a frame was not finished in time"), 0);
+    hand_gather(&a);
+    assert_int_equal(a.text_len, sizeof big); /* and it is answered */
+    free(record);
+    free(frame);
+    hand_end(&a);
+    house_stop(&h);
+}
+
+static void reply_and_close_share_a_send(void **state)
+{
+    struct house h;
+    (void)state;
+    house_serves(&h, FRAMED_SHARED_KEY);
+    struct hand a = entered(FRAMED_SHARED_KEY);
+    hand_ask(&a, "Deferred");
+    hand_say(&a, RECORD_CLOSE, "\0", 1);
+    sim_peer_finish(a.peer);
+    sim_run_ms(0);
+    rig_answer_all(&h.rig);
+    sim_run_ms(0);
+    hand_gather(&a);
+    assert_true(a.text_len > 4);
+    assert_true(a.closed);
+    hand_end(&a);
+    house_stop(&h);
+}
+
 static void handshakes_with_public_keys_are_limited_by_the_second(void **state)
 {
     struct house h;
     (void)state;
     house_start(&h, only(FRAMED_PINNED_KEYS));
-    h.rig.config.max_handshakes = 3;
+    h.rig.config.max_handshakes = 16; /* of one address three */
     rig_serve(&h.rig);
     sim_run_ms(1000);
     for (int second = 0; second < 2; second++) {
@@ -292,6 +432,12 @@ int main(void)
         cmocka_unit_test(flood_of_half_open_ones_holds_up_nobody),
         cmocka_unit_test(idle_one_costs_768_bytes_at_most),
         cmocka_unit_test(half_open_ones_are_limited_in_all_too),
+        cmocka_unit_test(connections_with_checksums_are_no_strangers),
+        cmocka_unit_test(who_may_not_begin_costs_nobody_his_place),
+        cmocka_unit_test(one_address_begins_an_eighth_of_the_handshakes_and_leaves_the_rest),
+        cmocka_unit_test(who_has_half_closed_is_asked_about_again_too),
+        cmocka_unit_test(slow_record_has_the_time_of_its_length),
+        cmocka_unit_test(reply_and_close_share_a_send),
         cmocka_unit_test(handshakes_with_public_keys_are_limited_by_the_second),
         cmocka_unit_test(unproven_one_hears_nothing_behind_message_2_whatever_ends_it),
         cmocka_unit_test(frame_that_begins_with_the_proof_has_its_whole_time),
