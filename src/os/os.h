@@ -69,8 +69,8 @@ struct os_socket {
     uint32_t room;
     uint32_t slot;
     uint16_t view_count;
-    uint8_t wants; /* what has been asked for */
-    uint8_t armed; /* what the system has been told */
+    uint8_t wants;  /* what has been asked for */
+    uint8_t armed;  /* what the system has been told */
     uint32_t spare; /* the owner's, in what would be a gap; 0 when it begins */
 };
 
