@@ -58,7 +58,7 @@ struct channel_terms framed_channel_listens(uint32_t protections, uint32_t max_f
 struct channel_terms framed_channel_connects(enum framed_protection protection, uint32_t max_frame);
 
 /* Begins to open, when a first byte has shown that it is no plain connection, or must be none; FRAMED_NOMEM, FRAMED_OS. `terms` are
- * borrowed; `owner` is for terms->keys->trusts. Freed with framed_channel_free. */
+ * borrowed; `owner` is for what terms->keys asks. Freed with framed_channel_free. */
 enum framed_status framed_channel_new(struct channel **ch, const struct channel_terms *terms, void *owner,
                                       const struct framed_allocator *alloc);
 void framed_channel_free(struct channel *ch, const struct framed_allocator *alloc);

@@ -24,7 +24,11 @@ static void log_end(struct guest *g, enum framed_log_level level, const char *wh
     if (worker_of(g)->server->log.write == NULL) return;
     char peer[OS_ADDRESS_TEXT_SIZE];
     framed_os_host_text(&g->host->is, g->conn.port, peer, sizeof peer);
-    framed_log(&worker_of(g)->server->log, &worker_of(g)->loop, level, "%s closed: %s", peer, why);
+    const struct channel *ch = g->conn.channel;
+    char name[4 * FRAMED_PEER_NAME_SIZE] = ""; /* a program's own, which may have taken it from the peer's key_id */
+    if (ch != NULL && ch->tunnel != NULL) framed_log_escape(ch->tunnel->name, name, sizeof name);
+    framed_log(&worker_of(g)->server->log, &worker_of(g)->loop, level, "%s%s%s%s closed: %s", peer,
+               name[0] != '\0' ? " (" : "", name, name[0] != '\0' ? ")" : "", why);
 }
 
 static void log_over(struct guest *g, enum framed_status why)

@@ -23,7 +23,7 @@ struct tunnel_keys {
     struct framed_key nobody; /* stands for keys that nobody has: an unknown id then fails like a wrong key, and as late */
     /* Of who listens: whether this handshake may begin. */
     bool (*begins)(void *owner, uint8_t mode);
-    /* Whether this peer, who has proven what `peer` says, may go on. `owner` as given to framed_tunnel_new. */
+    /* Whether this peer, who has proven what `peer` says, may go on. `owner` as given to the tunnel. */
     bool (*trusts)(void *owner, struct framed_peer *peer);
 };
 

@@ -37,6 +37,35 @@ static void whole_session_tells_the_handler_who_asks(void **state)
     }
 }
 
+static void log_names_the_peer_and_stays_one_line(void **state)
+{
+    static const struct {
+        const char *name, *line;
+    } named[] = {
+        {"alice", " (alice) closed: the peer closed the connection"},
+        {"a\n\x1b[2J", " (a\\x0a\\x1b[2J) closed: the peer closed the connection"},
+        {"", " closed: the peer closed the connection"},
+    };
+    const size_t n_named = sizeof named / sizeof *named;
+    char longest[FRAMED_PEER_NAME_SIZE];
+    (void)state;
+    for (size_t i = 0; i <= n_named; i++) {
+        struct house h;
+        house_start(&h, only(FRAMED_PINNED_KEYS));
+        memset(longest, '\n', sizeof longest - 1);
+        longest[sizeof longest - 1] = '\0';
+        h.names = i < n_named ? named[i].name : longest;
+        rig_serve(&h.rig);
+        struct hand a = entered(FRAMED_PINNED_KEYS);
+        hand_say(&a, RECORD_CLOSE, "", 1);
+        sim_run_ms(0);
+        assert_int_equal(rig_logged(&h.rig, i < n_named ? named[i].line : "\\x0a) closed: the peer"), 1);
+        assert_int_equal(rig_logged(&h.rig, "("), h.names[0] != '\0');
+        hand_end(&a);
+        house_stop(&h);
+    }
+}
+
 static void identity_is_gone_when_the_call_was_deferred_and_there_is_none_without_keys(void **state)
 {
     struct house h;
@@ -498,6 +527,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whole_session_tells_the_handler_who_asks),
+        cmocka_unit_test(log_names_the_peer_and_stays_one_line),
         cmocka_unit_test(identity_is_gone_when_the_call_was_deferred_and_there_is_none_without_keys),
         cmocka_unit_test(plain_checked_and_encrypted_live_on_one_port_when_named),
         cmocka_unit_test(server_with_keys_takes_only_what_needs_them_all_unless_told),

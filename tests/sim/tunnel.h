@@ -56,12 +56,13 @@ static inline uint32_t only(enum framed_protection p)
 /* ---- the server ---- */
 
 struct house {
-    struct rig rig;   /* first: what the handler gets */
-    size_t asked;     /* for a shared key */
-    size_t judged;    /* peers that the hook has seen */
-    bool nobody;      /* may come in */
-    uint8_t hash[32]; /* of the connection of the last request */
-    uint8_t key[32];  /* likewise */
+    struct rig rig;    /* first: what the handler gets */
+    size_t asked;      /* for a shared key */
+    size_t judged;     /* peers that the hook has seen */
+    bool nobody;       /* may come in */
+    const char *names; /* them so */
+    uint8_t hash[32];  /* of the connection of the last request */
+    uint8_t key[32];   /* likewise */
     bool has_key;
     char id[FRAMED_KEY_ID_MOST + 1], name[FRAMED_PEER_NAME_SIZE], address[64];
     enum framed_protection protection;
@@ -84,7 +85,7 @@ static inline bool house_authorize(void *ctx, struct framed_peer *peer)
     assert_non_null(strchr(peer->address, ':'));
     if (h->nobody || (peer->key != NULL && memcmp(peer->key, ring()->public[CLIENT].bytes, FRAMED_KEY_SIZE) != 0))
         return false;
-    snprintf(peer->name, FRAMED_PEER_NAME_SIZE, "our client");
+    snprintf(peer->name, FRAMED_PEER_NAME_SIZE, "%s", h->names);
     return true;
 }
 
@@ -107,7 +108,7 @@ static inline void house_note(struct rig *rig, struct framed_call *call)
 /* A new world, and a configuration; then change it, then house_serve. `protections`: bits. */
 static inline void house_start(struct house *h, uint32_t protections)
 {
-    memset(h, 0, sizeof *h);
+    *h = (struct house){.names = "our client"};
     rig_start(&h->rig, 0);
     h->rig.config.protections = protections;
     h->rig.config.secret_key = &ring()->secret[SERVER];
