@@ -449,6 +449,13 @@ static const struct inspect_stream *other_way(const struct inspect_stream *s)
     return other != NULL && other->extended ? other : NULL;
 }
 
+/* Of a connection once, by the opening that comes first. */
+static void count_protection(const struct inspect_stream *s)
+{
+    struct inspect_stats *stats = s->inspect->config.stats;
+    if (stats != NULL && other_way(s) == NULL) stats->protections[protection_of(s->word[3])]++;
+}
+
 /* The preface is there: reads as its receiver does, who knows what he asked for. */
 static enum framed_status judge_preface(struct inspect_stream *s)
 {
@@ -463,10 +470,10 @@ static enum framed_status judge_preface(struct inspect_stream *s)
     st = of_connector ? framed_opening_accept(&s->opening, &known) : framed_opening_connect(&s->opening, asked);
     if (st == FRAMED_OK) st = framed_opening_next(&s->opening, &word);
     if (st != FRAMED_OK && st != FRAMED_MORE) return st;
+    count_protection(s);
     s->extended = true;
     s->side = of_connector ? FRAMED_CONNECTOR : FRAMED_ACCEPTOR;
     s->mode = s->word[3];
-    if (s->inspect->config.stats != NULL && other == NULL) s->inspect->config.stats->protections[protection_of(s->mode)]++;
     return st;
 }
 
@@ -506,6 +513,7 @@ static void foreign_opening(struct inspect_stream *s, uint64_t time_ns)
     struct inspect_note note = note_of(s, SHOW_OPENING, time_ns);
     note.side = s->word[1] == OF_CONNECTOR ? FRAMED_CONNECTOR : FRAMED_ACCEPTOR;
     note.mode = s->word[3];
+    count_protection(s);
     stop(s);
     framed_inspect_show(s->inspect, &note);
 }
@@ -647,8 +655,7 @@ static void go_on_behind(struct inspect_stream *s, uint64_t n, uint64_t frames, 
         const uint8_t word[] = {(uint8_t)(preface >> 24), (uint8_t)(preface >> 16), (uint8_t)(preface >> 8),
                                 (uint8_t)preface};
         memcpy(s->word, word, sizeof s->word);
-        if (s->inspect->config.stats != NULL && other_way(s) == NULL)
-            s->inspect->config.stats->protections[protection_of(s->word[3])]++;
+        count_protection(s);
     }
     s->extended = true;
     s->side = s->word[1] == OF_CONNECTOR ? FRAMED_CONNECTOR : FRAMED_ACCEPTOR;
