@@ -210,14 +210,14 @@ static void secret_holds(struct framed_bytes text)
     static const struct framed_key none = {{0}};
     struct framed_key key = none, again;
     char error[KEYFILE_ERROR_ROOM], word[FRAMED_KEY_TEXT_SIZE];
-    enum framed_status st = framed_keyfile_secret(&key, "F", text, error);
+    enum framed_status st = framed_keyfile_one(&key, FRAMED_KEY_SECRET, "F", text, error);
     if (st != FRAMED_OK) {
         fuzz_must(framed_key_same(&key, &none), "what is refused leaves nothing");
         refusal_holds(st, error, text);
         return;
     }
     fuzz_must(framed_key_format(word, FRAMED_KEY_SECRET, &key) == FRAMED_OK, "a key has a text");
-    fuzz_must(framed_keyfile_secret(&again, "F", framed_bytes_str(word), error) == FRAMED_OK,
+    fuzz_must(framed_keyfile_one(&again, FRAMED_KEY_SECRET, "F", framed_bytes_str(word), error) == FRAMED_OK,
               "what was taken is taken again");
     fuzz_must(framed_key_same(&key, &again), "the same key");
 }

@@ -23,14 +23,6 @@ static int failed(enum framed_status st)
     return st == FRAMED_UNSUPPORTED ? CLI_NOT_BUILT : CLI_LOCAL;
 }
 
-/* Somebody has given the key instead of the file it lies in: it is not said once more, into a log perhaps. */
-static bool is_path(const char *path)
-{
-    if (!framed_keyfile_looks_like_key(framed_bytes_str(path))) return true;
-    framed_host_say("that is a key, where the name of a file is wanted; it may be known to others now");
-    return false;
-}
-
 /* ---- keygen ---- */
 
 static int make_file(const char *path, struct framed_bytes content)
@@ -116,7 +108,7 @@ static int wrong_usage(const struct cli_options *options)
         framed_host_say("-o -: secrets go into files, not to standard output");
         return CLI_USAGE;
     }
-    return is_path(value[OPT_KEY_FILE].text) ? CLI_SUCCESS : CLI_USAGE;
+    return framed_is_path(value[OPT_KEY_FILE].text) ? CLI_SUCCESS : CLI_USAGE;
 }
 
 int framed_command_keygen(const struct cli_options *options)
@@ -146,7 +138,7 @@ static int print_public(const char *path, struct framed_bytes text)
 {
     struct framed_key secret;
     char error[KEYFILE_ERROR_ROOM], line[FRAMED_KEY_TEXT_SIZE + 1];
-    enum framed_status st = framed_keyfile_secret(&secret, path, text, error);
+    enum framed_status st = framed_keyfile_one(&secret, FRAMED_KEY_SECRET, path, text, error);
     if (st == FRAMED_UNSUPPORTED) return failed(st);
     if (st != FRAMED_OK) {
         framed_host_say("%s", error);
@@ -165,7 +157,6 @@ int framed_command_pubkey(const struct cli_options *options)
         framed_host_say("the file of the secret key is missing: framed pubkey FILE");
         return CLI_USAGE;
     }
-    if (!is_path(path)) return CLI_USAGE;
     enum cli_exit loaded = framed_load_keys(path, HOST_KEYS_SECRET, &text);
     if (loaded != CLI_SUCCESS) return (int)loaded;
     int code = print_public(path, framed_bytes_of(text.at, text.len));

@@ -36,6 +36,9 @@ __attribute__((format(printf, 1, 2)))
 #endif
 void framed_host_say(const char *format, ...);
 
+/* Where in `text` what is secret of a key begins, behind the colon; NULL: there is no key in it. */
+const char *framed_key_within(const char *text, bool also_public);
+
 /* All of it to standard error, as it is. Call framed_host_say instead. */
 void framed_host_write_error(const uint8_t *at, size_t n);
 

@@ -352,29 +352,35 @@ enum framed_status framed_keyfile_parse(struct keyfile *keys, enum keyfile_kind 
     return st;
 }
 
-static enum framed_status secret_of(struct parse *p, struct framed_key *key)
+static enum framed_status only_key(struct parse *p, enum framed_key_kind kind, struct framed_key *key)
 {
+    bool public = kind == FRAMED_KEY_PUBLIC;
     enum framed_status st = next_words(p);
     if (st == FRAMED_CLOSED) {
         p->line = p->line > 0 ? p->line : 1;
-        return refuse(p, "there is no key; a secret-key file is one line, framed-sec-1: and 43 characters");
+        return refuse(p, public ? "there is no key; one line is wanted, framed-pub-1: and 43 characters"
+                                : "there is no key; a secret-key file is one line, framed-sec-1: and 43 characters");
     }
     if (st != FRAMED_OK) return st;
-    st = take_key(p, p->words[0], FRAMED_KEY_SECRET, key);
+    st = take_key(p, p->words[0], kind, key);
     if (st != FRAMED_OK) return st;
-    if (p->n_words > 1) return refuse(p, "words behind the key; a secret-key file is one key, alone");
+    if (p->n_words > 1)
+        return refuse(p, public ? "words behind the key; it is wanted alone"
+                                : "words behind the key; a secret-key file is one key, alone");
     st = next_words(p);
-    if (st == FRAMED_OK) return refuse(p, "a second line; a secret-key file is one key, alone");
+    if (st == FRAMED_OK)
+        return refuse(p, public ? "a second line; one key is wanted, alone"
+                                : "a second line; a secret-key file is one key, alone");
     return st == FRAMED_CLOSED ? FRAMED_OK : st;
 }
 
-enum framed_status framed_keyfile_secret(struct framed_key *key, const char *file, struct framed_bytes text,
-                                         char error[KEYFILE_ERROR_ROOM])
+enum framed_status framed_keyfile_one(struct framed_key *key, enum framed_key_kind kind, const char *file,
+                                      struct framed_bytes text, char error[KEYFILE_ERROR_ROOM])
 {
     struct parse p;
     struct framed_key found = {{0}};
     enum framed_status st = begin(&p, file, text, error);
-    if (st == FRAMED_OK) st = secret_of(&p, &found);
+    if (st == FRAMED_OK) st = only_key(&p, kind, &found);
     if (st == FRAMED_OK) *key = found;
     framed_wipe(&found, sizeof found);
     return st;

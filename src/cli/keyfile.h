@@ -56,9 +56,9 @@ FRAMED_MUST_USE enum framed_status framed_keyfile_parse(struct keyfile *keys, en
                                                         struct framed_bytes text, const struct framed_allocator *alloc,
                                                         char error[KEYFILE_ERROR_ROOM]);
 
-/* The one key of a secret-key file; otherwise as above. The caller wipes it. */
-FRAMED_MUST_USE enum framed_status framed_keyfile_secret(struct framed_key *key, const char *file, struct framed_bytes text,
-                                                         char error[KEYFILE_ERROR_ROOM]);
+/* The one key, secret or public, of a file that has nothing else; otherwise as above. The caller wipes it. */
+FRAMED_MUST_USE enum framed_status framed_keyfile_one(struct framed_key *key, enum framed_key_kind kind, const char *file,
+                                                      struct framed_bytes text, char error[KEYFILE_ERROR_ROOM]);
 
 /* The entry with this name, address or id, byte for byte; NULL: there is none. */
 const struct keyfile_entry *framed_keyfile_by_name(const struct keyfile *keys, struct framed_bytes name);

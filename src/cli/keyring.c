@@ -16,8 +16,20 @@ static const struct framed_allocator *memory(void)
 
 /* ---- files ---- */
 
+bool framed_is_path(const char *path)
+{
+    if (path[0] == '\0') {
+        framed_host_say("the name of a file is missing: it is empty");
+        return false;
+    }
+    if (framed_key_within(path, true) == NULL) return true;
+    framed_host_say("that is a key, where the name of a file is wanted; if it is secret, it may be known to others now");
+    return false;
+}
+
 enum cli_exit framed_load_keys(const char *path, enum host_keys kind, struct framed_buf *text)
 {
+    if (!framed_is_path(path)) return CLI_USAGE;
     const char *reason = framed_status_text(FRAMED_NOMEM);
     enum framed_status st = framed_host_load_keys(path, kind, KEYFILE_MOST, text, memory(), &reason);
     if (st == FRAMED_OK) return CLI_SUCCESS;
@@ -58,7 +70,8 @@ static enum cli_exit load_secret(struct keyring *ring, const char *path)
     char error[KEYFILE_ERROR_ROOM];
     enum cli_exit code = framed_load_keys(path, HOST_KEYS_SECRET, &text);
     if (code != CLI_SUCCESS) return code;
-    code = told(framed_keyfile_secret(&ring->secret, path, framed_bytes_of(text.at, text.len), error), error);
+    code =
+        told(framed_keyfile_one(&ring->secret, FRAMED_KEY_SECRET, path, framed_bytes_of(text.at, text.len), error), error);
     framed_forget_keys(&text);
     return code;
 }
@@ -76,23 +89,21 @@ static enum cli_exit pin_given(struct keyring *ring, const char *given)
 {
     struct framed_buf file = {0};
     struct framed_key key;
-    struct framed_bytes text = framed_bytes_str(given);
-    const char *reason, *where = "--peer-key";
-    if (!framed_keyfile_looks_like_key(text)) {
-        enum cli_exit code = framed_load_keys(given, HOST_KEYS_PUBLIC, &file);
-        if (code != CLI_SUCCESS) return code;
-        text = framed_bytes_of(file.at, file.len > 0 && file.at[file.len - 1] == '\n' ? file.len - 1 : file.len);
-        where = given;
-    }
+    const char *reason;
     char error[KEYFILE_ERROR_ROOM];
-    enum framed_status st = framed_key_parse(&key, FRAMED_KEY_PUBLIC, text, &reason);
-    if (st == FRAMED_OK)
-        pin(ring, &key);
-    else
-        snprintf(error, sizeof error, "%.200s: %s", where, reason);
+    if (framed_keyfile_looks_like_key(framed_bytes_str(given))) {
+        enum framed_status st = framed_key_parse(&key, FRAMED_KEY_PUBLIC, framed_bytes_str(given), &reason);
+        if (st == FRAMED_OK) pin(ring, &key);
+        if (st != FRAMED_OK) snprintf(error, sizeof error, "--peer-key: %s", reason);
+        enum cli_exit code = told(st, error);
+        return code == CLI_LOCAL ? CLI_USAGE : code;
+    }
+    enum cli_exit code = framed_load_keys(given, HOST_KEYS_PUBLIC, &file);
+    if (code != CLI_SUCCESS) return code;
+    code = told(framed_keyfile_one(&key, FRAMED_KEY_PUBLIC, given, framed_bytes_of(file.at, file.len), error), error);
+    if (code == CLI_SUCCESS) pin(ring, &key);
     framed_forget_keys(&file);
-    enum cli_exit code = told(st, error);
-    return code == CLI_LOCAL && where != given ? CLI_USAGE : code;
+    return code;
 }
 
 static enum cli_exit pin_known(struct keyring *ring, const char *path, const char *address)
@@ -184,7 +195,7 @@ bool framed_keyring_reload(struct keyring *ring)
     struct keyfile peers = {0}, shared = {0};
     enum cli_exit code = CLI_SUCCESS;
     if (ring->peers_path != NULL) code = load_list(&peers, KEYFILE_PEERS, ring->peers_path);
-    if (code == CLI_SUCCESS && ring->shared_path != NULL) code = load_shared(&shared, ring->shared_path, true);
+    if (code == CLI_SUCCESS && ring->shared_path != NULL) code = load_list(&shared, KEYFILE_SHARED, ring->shared_path);
     bool good = code == CLI_SUCCESS;
     if (good) {
         framed_os_lock(ring->lock);

@@ -40,7 +40,10 @@ const char *framed_keyring_speaks(const struct keyring *ring);
 /* Wipes and frees everything. */
 void framed_keyring_free(struct keyring *ring);
 
-/* Reads a file of keys whole; *text is to be wiped and freed. CLI_LOCAL, and a line said. */
+/* False, and a line said: that is no name of a file, but a key, or a line with one; it is not repeated. */
+bool framed_is_path(const char *path);
+
+/* Reads a file of keys whole; *text is to be wiped and freed. CLI_LOCAL, CLI_USAGE (it is a key), and a line said. */
 enum cli_exit framed_load_keys(const char *path, enum host_keys kind, struct framed_buf *text);
 
 /* Wipes and frees it. */

@@ -191,7 +191,8 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
          .value = "FILE",
          .kind = CLI_TEXT,
          .commands = SERVE,
-         .help = "with --key: who may come in; FILE has lines KEY NAME [expires=YYYY-MM-DD], with public keys"},
+         .help =
+             "with --key: who may come in; FILE has lines KEY NAME [max-frame=SIZE] [expires=YYYY-MM-DD], with public keys"},
     [OPT_PEER_KEY] = {.id = OPT_PEER_KEY,
                       .name = "peer-key",
                       .value = "KEY",
@@ -568,7 +569,7 @@ const struct cli_command framed_command_table[CLI_COMMANDS] = {
                     .notes = "What is in FILE is secret: it is made for its owner alone, whole or not at all,\n"
                              "and what is there already is never overwritten. The public key, alone on the\n"
                              "last line of standard output, is for others; `framed pubkey FILE` prints it\n"
-                             "again. Connections do not use keys yet."},
+                             "again. framed serve, call and ping take them: --key, --psk."},
     [CLI_PUBKEY] = {.id = CLI_PUBKEY,
                     .name = "pubkey",
                     .summary = "print the public key of a secret one",

@@ -153,7 +153,7 @@ class Keygen(KeyTest):
     def test_folder_that_is_not_there_is_said(self):
         self.assert_code(self.keys("keygen", "-o", self.path("no/key")), 6, self.path("no/key") + ": ")
         self.assert_code(self.keys("keygen", "-o", self.file("file") + "/key"), 6, self.path("file/key") + ": ")
-        self.assert_code(self.keys("keygen", "-o", ""), 6, "framed: : ")
+        self.assert_code(self.keys("keygen", "-o", ""), 2, "the name of a file is missing: it is empty")
 
     def test_file_in_the_folder_one_is_in(self):
         self.assert_code(self.keys("keygen", "-o", "key", cwd=self.folder), 0)

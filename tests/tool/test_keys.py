@@ -175,6 +175,27 @@ class Pinned(KeysTest):
         server.signal(signal.SIGTERM)
         self.assertEqual(server.wait(), 0)
 
+    def test_who_is_ended_has_his_name_in_the_log(self):
+        server = self.serve_pinned("--max-frame", "16KiB")
+        done = self.run_tool("call", server.address, "--whole", *self.key("alice"), "--peer-key", self.server_public, stdin=b"x" * 16384)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        server.wait_line(r"^framed: 127\.0\.0\.1:\d+ \(alice\) closed: the peer closed the connection$")
+
+    def test_the_last_shared_key_can_be_taken_out_too(self):
+        shared = self.shared("psk", "me")
+        with open(shared, encoding="ascii") as f:
+            copy = self.write("copy", f.read())
+        os.chmod(copy, 0o600)
+        server = self.serve("--psk", shared)
+        self.assert_code(self.call(server, "--psk", copy), 0)
+        ping = self.start("ping", server.address, "-i", "10ms", "--psk", copy)
+        self.assertIn(b"reply from", ping.read_line())
+        self.write("psk", "# nobody any more\n")
+        server.signal(signal.SIGHUP)
+        server.wait_line("^framed: keys read anew: 0$")
+        self.assertNotEqual(ping.finish()[0], 0)
+        self.assertEqual(self.call(server, "--psk", copy).returncode, 5)
+
     def test_hangup_ends_a_server_without_keys(self):
         server = self.serve()
         server.signal(signal.SIGHUP)
@@ -296,6 +317,41 @@ class Usage(KeysTest):
         self.assert_code(done, 2, "secret key")
         self.assertNotIn(secret[13:21], done.stderr)
         self.assert_code(self.run_tool("call", "127.0.0.1:1", "-m", "x", *self.key("a"), "--peer-key", self.path("a.key")), 6, "secret key")
+
+    def test_no_key_is_repeated_wherever_it_was_put(self):
+        self.pair("a")
+        shared = self.shared("psk", "me")
+        with open(self.path("a.key"), encoding="ascii") as f:
+            secret = f.read().strip()
+        with open(shared, encoding="ascii") as f:
+            line = f.read().strip()
+        key = self.key("a")
+        for args in (("call", "127.0.0.1:1", "-m", "x", "--key", secret, "--peer-key", self.path("a.pub")),
+                     ("call", "127.0.0.1:1", "-m", "x", "--psk", line), ("call", "127.0.0.1:1", "-m", "x", "--psk", line.split()[1]),
+                     ("call", "127.0.0.1:1", "-m", "x", *key, "--known-servers", secret), ("call", secret, "-m", "x"),
+                     ("call", "127.0.0.1:1", "-f", secret), ("call", "--" + secret), ("serve", secret), (secret,), ("inspect", secret),
+                     ("serve", "127.0.0.1:0", *key, "--authorized-peers", secret), ("pubkey", secret), ("keygen", "-o", secret),
+                     ("call", "127.0.0.1:1", "-f", line.split()[1] + "+" + secret)):
+            done = self.run_tool(*args)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+            for word in (secret, line.split()[1]):
+                self.assertNotIn(word[13:21], done.stderr + done.stdout.decode())
+
+    def test_a_file_may_be_called_like_the_beginning_of_a_key(self):
+        self.pair("a")
+        os.rename(self.path("a.key"), self.path("framed-sec-1"))
+        os.chmod(self.write("framed-psk-of:me", "x\n"), 0o600)
+        self.assertEqual(self.run_tool("pubkey", self.path("framed-sec-1")).returncode, 0)
+        done = self.run_tool("call", "127.0.0.1:1", "-m", "x", "--psk", self.path("framed-psk-of:me"))
+        self.assert_code(done, 6, self.path("framed-psk-of:me:1"))
+
+    def test_a_file_of_a_public_key_may_have_comments(self):
+        server = self.serve_pinned()
+        commented = self.write("commented", f"# the server's\n\n  {self.server_public}\n\n")
+        self.assert_code(self.call(server, *self.key("alice"), "--peer-key", commented), 0)
+        twice = self.write("twice", f"{self.server_public}\n{self.alice}\n")
+        self.assert_code(self.call(server, *self.key("alice"), "--peer-key", twice), 6, f"{twice}:2", "one key")
 
     def test_files_that_are_refused(self):
         public, shared = self.pair("a"), self.shared("psk", "me")

@@ -82,7 +82,7 @@ static enum framed_status read_secret(struct framed_bytes text)
     struct framed_key key, before;
     memset(&key, 0xa5, sizeof key);
     before = key;
-    enum framed_status st = framed_keyfile_secret(&key, "F", text, error);
+    enum framed_status st = framed_keyfile_one(&key, FRAMED_KEY_SECRET, "F", text, error);
     if (st == FRAMED_OK)
         secret = key;
     else
