@@ -55,8 +55,8 @@ struct framed_peer {
 #define FRAMED_PEER_NAME_SIZE 65u
 
 /*
- * Whether this peer may come in. Called on a loop's thread when it has proven who it is, and before its first request; with more
- * than one worker on several threads at once. It may write a name for it, for handlers and the log. False: it is told that it may
+ * Whether this peer may come in. Called on a loop's thread when it has proven who it is, before its first request, and again by
+ * framed_server_recheck; with more than one worker on several threads at once. It may write a name for it, for handlers and the log. False: it is told that it may
  * not, and the connection is closed.
  */
 typedef bool framed_authorize_fn(void *ctx, struct framed_peer *peer);
@@ -229,7 +229,7 @@ FRAMED_API uint32_t framed_call_left_ms(const struct framed_call *call);
 /*
  * Answers. The bytes are copied, except a view inside the call's own body, which is sent from where it lies. Consumes the
  * call, whatever it returns. From any thread once deferred. FRAMED_TOO_LARGE: above max_send, or above what the peer of a connection
- * with checksums said that it accepts; the call fails with INTERNAL.
+ * that is not plain said that it accepts; the call fails with INTERNAL.
  * FRAMED_CLOSED: the connection is gone, or the call is past its deadline. FRAMED_NOMEM: the call fails.
  * FRAMED_USAGE: this server answers nothing.
  */
@@ -349,8 +349,8 @@ FRAMED_API FRAMED_MUST_USE enum framed_status framed_client_call(struct framed_c
  * The request leaves at once if no other call is open; else together with the others begun since, with the next
  * framed_client_next, _want, _step or _finish (while events are ready: within a millisecond; or when 64 KiB wait): one send for many.
  * FRAMED_FULL: too many calls or unsent bytes; take events, then again (a WRITABLE event tells when).
- * FRAMED_TOO_LARGE: above max_send, or above what the peer of a connection with checksums said that it accepts. Also FRAMED_NOMEM, FRAMED_USAGE, or the status the connection ended with (the call was
- * not begun then).
+ * FRAMED_TOO_LARGE: above max_send, or above what the peer of a connection that is not plain said that it accepts. Also
+ * FRAMED_NOMEM, FRAMED_USAGE, or the status the connection ended with (the call was not begun then).
  */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_client_start(struct framed_client *client, struct framed_bytes request,
                                                                   uint32_t timeout_ms, uint64_t *call);
@@ -401,7 +401,7 @@ FRAMED_API void framed_client_wake(struct framed_client *client);
 /* Why the connection ended or could not be opened, in one line for people; "" when it did not. Valid until the next call. */
 FRAMED_API const char *framed_client_error(const struct framed_client *client);
 
-/* The longest frame that can be sent now, in bytes: max_send, or less where the peer of a connection with checksums accepts less. */
+/* The longest frame that can be sent now, in bytes: max_send, or less where the peer of a connection that is not plain accepts less. */
 FRAMED_API uint32_t framed_client_longest(const struct framed_client *client);
 
 /* Calls begun and not yet reported. */

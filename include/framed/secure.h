@@ -1,7 +1,6 @@
 /*
  * framed/secure.h: how a connection begins that is not plain (proto/PROTOCOL.md §7), and the checksum behind its frames (§8), for who
- * moves the bytes himself: framed/net.h has all this behind `protection`. And keys, as they are written into files; nothing
- * takes them yet but the tool's keygen and pubkey.
+ * moves the bytes himself: framed/net.h has all this behind `protection`. And keys, as they are written into files.
  *
  * Nothing is allocated, nothing is kept but what is handed in. An object belongs to one thread at a time; the functions without one
  * may be called from any.
