@@ -96,7 +96,7 @@ endif
 SLOW    := $(BUILD)/tests/words
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH))
 
-.PHONY: all test test-32 test-big-endian test-musl sim windows test-windows demo check check-long layers bench benches scale install uninstall clean format help test-deps tests fuzz recall conform conform-table cover lint
+.PHONY: all test test-32 test-big-endian test-musl sim windows test-windows demo check check-long layers bench benches scale keys install uninstall clean format help test-deps tests fuzz recall conform conform-table cover lint
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -119,6 +119,7 @@ help:
 	@echo 'make recall    plants bugs of known classes, one at a time, and says which test finds each; BUGS="07 sigpipe" some of them'
 	@echo 'make bench     speed and memory, as ratios against a bare echo in the same run'
 	@echo 'make compare   framed, ZeroMQ, nng, Erlang, Twisted, tokio, Netty and libuv on the same work; writes docs/performance.md'
+	@echo 'make keys      what checksums and encryption cost over TCP'
 	@echo 'make scale     19,000 connections in a process, 95,000 in five, frames up to 1 GiB; writes docs/scale.md'
 	@echo 'make install   PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make format    clang-format over everything      make clean'
@@ -298,6 +299,10 @@ include bench/compare/compare.mk
 # QUICK=1, ROUNDS=N, WRITE=FILE as for compare.
 scale: benches
 	@BUILD=$(BUILD) $(PYTHON) -B bench/scale.py $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(WRITE),--write $(WRITE))
+
+# What checksums and encryption cost over TCP. ROUNDS=N
+keys: benches
+	@BUILD=$(BUILD) $(PYTHON) -B bench/keys.py $(if $(ROUNDS),--rounds $(ROUNDS))
 
 # ---- around ----
 

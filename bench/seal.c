@@ -109,6 +109,21 @@ static double seconds_since(uint64_t start)
     return (double)(load_clock_ns() - start) / 1e9;
 }
 
+/* For others that measure: libsodium's own nanoseconds for 1 MiB, sealing and opening. */
+static void tell_own(void)
+{
+    double sealing[ROUNDS], opening[ROUNDS], ignored;
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        uint64_t start = load_clock_ns();
+        sodium_seal_all(BIG, RECORD_BODY_MOST);
+        sealing[i] = seconds_since(start) * 1e9;
+        start = load_clock_ns();
+        sodium_open_all(BIG, RECORD_BODY_MOST);
+        opening[i] = seconds_since(start) * 1e9;
+    }
+    printf("%.0f %.0f\n", median(sealing, &ignored), median(opening, &ignored));
+}
+
 static bool compare_records(size_t body)
 {
     double sealing[ROUNDS], opening[ROUNDS], rate[ROUNDS], spread, ignored;
@@ -215,10 +230,14 @@ static void measure_handshakes(unsigned kind, const char *name)
            name, median(connects, &connects[0]), accept, spread, 1e6 / accept, median(forced, &forced[0]));
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     must(framed_noise_start() == FRAMED_OK, "libsodium cannot run here");
     randombytes_buf(plain, sizeof plain);
+    if (argc > 1 && strcmp(argv[1], "own") == 0) {
+        tell_own();
+        return 0;
+    }
     bool met = compare_records(RECORD_BODY_MOST);
     compare_records(1024);
     compare_records(64);

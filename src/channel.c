@@ -7,6 +7,7 @@
 #include "../proto/alloc.h"
 #include "../proto/be.h"
 #include <stdio.h>
+#include <string.h>
 
 _Static_assert(sizeof(struct channel) <= 64, "the smallest block of the pool");
 
@@ -30,6 +31,19 @@ struct channel_terms framed_channel_connects(enum framed_protection protection, 
     };
 }
 
+enum framed_status framed_channel_take_keys(struct tunnel_keys *keys, const struct framed_client_config *config)
+{
+    if (config->protection < FRAMED_SHARED_KEY) return FRAMED_OK;
+    enum framed_status st = framed_tunnel_start();
+    if (st == FRAMED_OK && config->secret_key != NULL) st = framed_tunnel_identity(keys, config->secret_key);
+    keys->pinned_count = config->peer_key_count;
+    for (size_t i = 0; i < keys->pinned_count; i++) keys->pinned[i] = config->peer_keys[i];
+    if (config->shared_key != NULL) keys->shared = *config->shared_key;
+    keys->key_id_len = config->key_id.len;
+    if (config->key_id.len > 0) memcpy(keys->key_id, config->key_id.at, config->key_id.len);
+    return st;
+}
+
 static bool is_encrypted(uint8_t mode)
 {
     return mode >> 4 >= FRAMED_SHARED_KEY;
@@ -50,7 +64,7 @@ enum framed_status framed_channel_new(struct channel **made, const struct channe
                                             : framed_opening_accept(&opening->reads, &terms->accepts);
     check(st == FRAMED_OK); /* the owner has tried its terms */
     if (terms->connects && is_encrypted(terms->mode))
-        st = framed_tunnel_connect(&ch->tunnel, terms->keys, terms->mode, terms->max_frame, owner, alloc);
+        st = framed_tunnel_connect(&ch->tunnel, terms->keys, terms->mode, terms->max_frame, alloc);
     if (st == FRAMED_OK)
         *made = ch;
     else
@@ -73,18 +87,24 @@ static struct framed_hello our_hello(const struct channel_terms *terms)
     return (struct framed_hello){.max_frame = max < FRAMED_PARAMETER_LEAST ? FRAMED_PARAMETER_LEAST : max};
 }
 
-enum framed_status framed_channel_say(const struct channel *ch, struct framed_writer *writer)
+size_t framed_channel_opening(const struct channel *ch, uint8_t bytes[FRAMED_OPENING_MOST])
 {
-    uint8_t bytes[FRAMED_OPENING_MOST];
     size_t n;
     struct framed_fault fault;
     struct framed_hello hello = our_hello(ch->terms);
     bool connects = ch->terms->connects;
-    if (ch->tunnel != NULL) return FRAMED_OK;
+    if (ch->tunnel != NULL) return 0;
     enum framed_status st = framed_opening_encode(bytes, &n, connects ? FRAMED_CONNECTOR : FRAMED_ACCEPTOR,
                                                   connects ? ch->terms->mode : ch->mode, &hello, &fault);
     check(st == FRAMED_OK);
-    return framed_writer_raw(writer, framed_bytes_of(bytes, n));
+    return n;
+}
+
+enum framed_status framed_channel_say(const struct channel *ch, struct framed_writer *writer)
+{
+    uint8_t bytes[FRAMED_OPENING_MOST];
+    size_t n = framed_channel_opening(ch, bytes);
+    return n > 0 ? framed_writer_raw(writer, framed_bytes_of(bytes, n)) : FRAMED_OK;
 }
 
 static void open_up(struct channel *ch, const struct framed_allocator *alloc)

@@ -57,13 +57,20 @@ enum { CHANNEL_KEYED = 1u << FRAMED_SHARED_KEY | 1u << FRAMED_PINNED_KEYS | 1u <
 struct channel_terms framed_channel_listens(uint32_t protections, uint32_t max_frame);
 struct channel_terms framed_channel_connects(enum framed_protection protection, uint32_t max_frame);
 
+/* Copies what a client's config has of keys for its protection; to be wiped. FRAMED_OS: libsodium cannot run here. FRAMED_USAGE: a
+ * secret key of zeros. */
+enum framed_status framed_channel_take_keys(struct tunnel_keys *keys, const struct framed_client_config *config);
+
 /* Begins to open, when a first byte has shown that it is no plain connection, or must be none; FRAMED_NOMEM, FRAMED_OS. `terms` are
  * borrowed; `owner` is for what terms->keys asks. Freed with framed_channel_free. */
 enum framed_status framed_channel_new(struct channel **ch, const struct channel_terms *terms, void *owner,
                                       const struct framed_allocator *alloc);
 void framed_channel_free(struct channel *ch, const struct framed_allocator *alloc);
 
-/* Queues our own opening, but for a tunnel, which has its own memory for that: who connects at once, who listens when it is open.
+/* Our own opening; 0 bytes of one with a tunnel, which has its own. */
+size_t framed_channel_opening(const struct channel *ch, uint8_t bytes[FRAMED_OPENING_MOST]);
+
+/* Queues it, but for a tunnel, which has its own memory for that: who connects at once, who listens when it is open.
  * FRAMED_NOMEM. */
 enum framed_status framed_channel_say(const struct channel *ch, struct framed_writer *writer);
 

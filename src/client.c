@@ -68,8 +68,8 @@ struct framed_client {
     uint32_t attempts;    /* of framed_client_reconnect, since the last reply */
     size_t next_address;
     struct tunnel_keys keys;
-    struct framed_key pinned[FRAMED_PEER_KEYS_MOST]; /* config.peer_key_count of them */
-    uint8_t key_id[FRAMED_KEY_ID_MOST];
+    uint8_t peer_key[FRAMED_KEY_SIZE], peer_hash[FRAMED_KEY_SIZE];
+    bool peer_known; /* of the last connection */
     struct address where;
     char address[256];
     char error[ERROR_SIZE];
@@ -165,9 +165,20 @@ static void count_from_here(struct framed_client *c)
     c->overhead = FRAMED_LENGTH_SIZE + framed_conn_trailer(&c->conn);
 }
 
+/* Its key has come, and it has proven that it has it. */
+static void note_peer(struct framed_client *c, enum framed_status st)
+{
+    const struct tunnel *t = c->conn.channel != NULL ? c->conn.channel->tunnel : NULL;
+    c->peer_known = t != NULL && (st == FRAMED_OK || t->refused);
+    if (!c->peer_known) return;
+    memcpy(c->peer_key, t->key, sizeof c->peer_key);
+    memcpy(c->peer_hash, t->hash, sizeof c->peer_hash);
+}
+
 static void conn_connected(struct conn *conn, enum framed_status st)
 {
     struct framed_client *c = client_of(conn);
+    note_peer(c, st);
     if (st == FRAMED_OK) {
         c->state = CLIENT_OPEN;
         c->connected = true;
@@ -303,31 +314,11 @@ static bool keys_suit(const struct framed_client_config *c)
     return shared == (c->shared_key != NULL) && (shared || c->key_id.len == 0) && c->key_id.len <= FRAMED_KEY_ID_MOST;
 }
 
-/* The server is one of those that it may be. All are looked at, each whole. */
-static bool client_trusts(void *owner, struct framed_peer *peer)
-{
-    const struct framed_client *c = client_of(owner);
-    struct framed_key key;
-    bool known = false;
-    if (peer->key == NULL) return true; /* it has the shared key */
-    memcpy(key.bytes, peer->key, sizeof key.bytes);
-    for (size_t i = 0; i < c->config.peer_key_count; i++) known |= framed_key_same(&key, &c->pinned[i]);
-    return known;
-}
-
 static enum framed_status take_keys(struct framed_client *c)
 {
-    const struct framed_client_config *config = &c->config;
-    c->keys.trusts = client_trusts;
-    if (config->protection < FRAMED_SHARED_KEY) return FRAMED_OK;
-    enum framed_status st = framed_tunnel_start();
-    if (config->peer_key_count > 0) memcpy(c->pinned, config->peer_keys, config->peer_key_count * sizeof *c->pinned);
-    if (config->key_id.len > 0) memcpy(c->key_id, config->key_id.at, config->key_id.len);
-    c->keys.key_id = framed_bytes_of(c->key_id, config->key_id.len);
-    if (config->shared_key != NULL) c->keys.shared = *config->shared_key;
-    if (st == FRAMED_OK && config->secret_key != NULL) st = framed_tunnel_identity(&c->keys, config->secret_key);
+    enum framed_status st = framed_channel_take_keys(&c->keys, &c->config);
     c->config.secret_key = c->config.peer_keys = c->config.shared_key = NULL; /* from now on they are the caller's alone */
-    c->config.key_id = c->keys.key_id;
+    c->config.key_id = framed_bytes_of(c->keys.key_id, c->keys.key_id_len);
     return st;
 }
 
@@ -546,6 +537,7 @@ static enum framed_status connect_after(struct framed_client *c, uint64_t pause_
     told_writable(c);
     c->next_address = 0;
     c->error[0] = c->never_open[0] = '\0';
+    c->peer_known = false;
     c->ended = FRAMED_NOT_FOUND;
     c->state = CLIENT_CONNECTING;
     if (c->where.fd != OS_NO_HANDLE) {
@@ -878,6 +870,18 @@ void framed_client_wake(struct framed_client *c)
 const char *framed_client_error(const struct framed_client *c)
 {
     return c->error;
+}
+
+bool framed_client_identity(const struct framed_client *c, struct framed_peer *peer)
+{
+    if (!c->peer_known) return false;
+    *peer = (struct framed_peer){.protection = c->config.protection,
+                                 .key = c->keys.pinned_count > 0 ? c->peer_key : NULL,
+                                 .key_id = c->config.key_id,
+                                 .hash = c->peer_hash,
+                                 .name = "",
+                                 .address = c->address};
+    return true;
 }
 
 uint32_t framed_client_longest(const struct framed_client *c)

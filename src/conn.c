@@ -407,7 +407,7 @@ static enum framed_status wire_views(struct conn *c, struct framed_bytes *views,
         *n = framed_writer_views(&c->io->writer, views, most);
         return FRAMED_OK;
     }
-    enum framed_status st = framed_tunnel_seal(t, &c->io->writer);
+    enum framed_status st = framed_tunnel_seal(t, &c->io->writer, !c->kind->loop->crowded);
     if (st == FRAMED_OK && c->out == OUT_FINISHING && c->io->writer.unsent == 0)
         st = framed_tunnel_close(t, t->refused ? TUNNEL_NOT_ALLOWED : TUNNEL_DONE);
     views[0] = tunnel_waiting(t);

@@ -148,7 +148,9 @@ enum framed_status framed_loop_turn(struct loop *loop, uint64_t wait_ms)
         if (until < wait_ms) wait_ms = until;
     }
     loop->now_known = false;
+    uint64_t had = framed_os_completions(loop->poller);
     enum framed_status st = wait(loop, wait_ms);
+    loop->crowded = framed_os_completions(loop->poller) - had > 1;
     deliver_letters(&loop->inbox);
     framed_wheel_advance(&loop->wheel, framed_loop_now(loop));
     return st;

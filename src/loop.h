@@ -43,6 +43,7 @@ struct loop {
     uint32_t spin_us;         /* the owner's, after init; 0: never */
     uint32_t spin_skips;      /* turns that will not spin ... */
     uint8_t spin_vain;        /* ... because so often in a row it was in vain */
+    bool crowded;             /* in the last turn there was more than one thing to do */
 };
 
 enum framed_status framed_loop_init(struct loop *loop, enum framed_wait way, const struct framed_allocator *alloc,

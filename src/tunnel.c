@@ -9,7 +9,12 @@
 #include "os.h"
 #include <string.h>
 
-enum { VIEWS_AT_ONCE = 64, WIRE_LEAST = 512 /* more than a whole handshake of ours */ };
+enum {
+    VIEWS_AT_ONCE = 64,
+    WIRE_LEAST = 512,        /* more than a whole handshake of ours */
+    HALVED_LEAST = 16 << 10, /* bytes: below that one record is quicker */
+    AT_ONCE_MOST = 256 << 10 /* bytes sealed before any of them is sent */
+};
 
 static enum framed_protection protection_of(uint8_t mode)
 {
@@ -67,26 +72,86 @@ static enum framed_status seal(struct tunnel *t, enum record_type type, size_t n
     return st;
 }
 
-enum framed_status framed_tunnel_seal(struct tunnel *t, struct framed_writer *writer)
+/* How many of n bytes that wait the next record takes: if that overlaps, of a long one half, then the rest. */
+static size_t next_body(struct tunnel *t, size_t n, bool overlaps)
 {
-    size_t n = framed_writer_unsent(writer), got = 0;
-    if (n == 0 || t->at < t->end) return FRAMED_OK;
-    if (n > RECORD_BODY_MOST) n = RECORD_BODY_MOST;
-    enum framed_status st = reserve(t, RECORD_HEAD + n + RECORD_TAIL);
-    if (st != FRAMED_OK) return st;
-    uint8_t *body = t->wire + t->end + RECORD_HEAD;
-    while (got < n) {
-        struct framed_bytes views[VIEWS_AT_ONCE];
-        size_t count = framed_writer_views(writer, views, VIEWS_AT_ONCE), before = got;
-        for (size_t i = 0; i < count && got < n; i++) {
-            size_t k = views[i].len < n - got ? views[i].len : n - got;
-            memcpy(body + got, views[i].at, k);
-            got += k;
-        }
-        framed_writer_sent(writer, got - before);
+    size_t most = n < RECORD_BODY_MOST ? n : RECORD_BODY_MOST;
+    if (!overlaps || t->halved || n < HALVED_LEAST) {
+        t->halved = false;
+        return most;
     }
+    t->halved = true;
+    return n / 2 < most ? n / 2 : most;
+}
+
+/* Room for a record of n bytes; they are then copied to *body. */
+static enum framed_status begin_record(struct tunnel *t, size_t n, uint8_t **body)
+{
+    enum framed_status st = reserve(t, RECORD_HEAD + n + RECORD_TAIL);
+    if (st == FRAMED_OK) *body = t->wire + t->end + RECORD_HEAD;
+    return st;
+}
+
+/* The first n bytes of views, or all that there are; returns how many. */
+static size_t gather(uint8_t *to, size_t n, const struct framed_bytes *views, size_t count)
+{
+    size_t got = 0;
+    for (size_t i = 0; i < count && got < n; i++) {
+        size_t k = views[i].len < n - got ? views[i].len : n - got;
+        if (k > 0) memcpy(to + got, views[i].at, k);
+        got += k;
+    }
+    return got;
+}
+
+static enum framed_status seal_data(struct tunnel *t, size_t n)
+{
     t->passed += n;
     return seal(t, RECORD_DATA, n);
+}
+
+static enum framed_status seal_next(struct tunnel *t, struct framed_writer *writer, bool overlaps)
+{
+    size_t n = next_body(t, framed_writer_unsent(writer), overlaps);
+    uint8_t *body = NULL;
+    enum framed_status st = begin_record(t, n, &body);
+    if (st != FRAMED_OK) return st;
+    for (size_t got = 0; got < n;) {
+        struct framed_bytes views[VIEWS_AT_ONCE];
+        size_t more = gather(body + got, n - got, views, framed_writer_views(writer, views, VIEWS_AT_ONCE));
+        framed_writer_sent(writer, more);
+        got += more;
+    }
+    return seal_data(t, n);
+}
+
+enum framed_status framed_tunnel_seal(struct tunnel *t, struct framed_writer *writer, bool overlaps)
+{
+    enum framed_status st = FRAMED_OK;
+    size_t n = framed_writer_unsent(writer);
+    if (n == 0 || t->at < t->end) return FRAMED_OK;
+    bool many = n > AT_ONCE_MOST;
+    if (many) st = reserve(t, AT_ONCE_MOST);
+    do
+        if (st == FRAMED_OK) st = seal_next(t, writer, overlaps);
+    while (st == FRAMED_OK && many && framed_writer_unsent(writer) >= RECORD_BODY_MOST &&
+           t->end + RECORD_HEAD + RECORD_BODY_MOST + RECORD_TAIL <= t->cap);
+    return st;
+}
+
+enum framed_status framed_tunnel_seal_views(struct tunnel *t, const struct framed_bytes *views, size_t count, bool overlaps,
+                                            size_t *sealed)
+{
+    size_t n = 0;
+    uint8_t *body = NULL;
+    *sealed = 0;
+    for (size_t i = 0; i < count; i++) n += views[i].len;
+    if (n == 0 || t->at < t->end) return FRAMED_OK;
+    n = next_body(t, n, overlaps);
+    enum framed_status st = begin_record(t, n, &body);
+    if (st != FRAMED_OK) return st;
+    *sealed = gather(body, n, views, count);
+    return seal_data(t, n);
 }
 
 enum framed_status framed_tunnel_close(struct tunnel *t, enum tunnel_close reason)
@@ -183,7 +248,7 @@ static enum framed_status opening_and_message_1(struct tunnel *t, uint32_t max_f
     struct framed_hello hello = hello_of(max_frame);
     struct framed_fault fault;
     size_t n;
-    if (has_shared_key(t->mode)) hello.key_id = t->keys->key_id;
+    if (has_shared_key(t->mode)) hello.key_id = framed_bytes_of(t->keys->key_id, t->keys->key_id_len);
     name_id(t, hello.key_id);
     enum framed_status st = reserve(t, FRAMED_OPENING_MOST);
     if (st == FRAMED_OK) st = framed_opening_encode(t->wire, &n, FRAMED_CONNECTOR, t->mode, &hello, &fault);
@@ -194,9 +259,9 @@ static enum framed_status opening_and_message_1(struct tunnel *t, uint32_t max_f
 }
 
 enum framed_status framed_tunnel_connect(struct tunnel **made, const struct tunnel_keys *keys, uint8_t mode,
-                                         uint32_t max_frame, void *owner, const struct framed_allocator *alloc)
+                                         uint32_t max_frame, const struct framed_allocator *alloc)
 {
-    struct tunnel *t = make(keys, mode, owner, alloc);
+    struct tunnel *t = make(keys, mode, NULL, alloc);
     if (t == NULL) return FRAMED_NOMEM;
     t->connects = t->proven = true;
     enum framed_status st = opening_and_message_1(t, max_frame);
@@ -253,8 +318,22 @@ enum framed_status framed_tunnel_accept(struct tunnel **made, const struct tunne
     return st;
 }
 
+/* All are looked at, each whole. A peer without a key of its own has the shared one. */
+static bool is_pinned(const struct tunnel *t)
+{
+    struct framed_key key;
+    bool known = !has_identity(t->mode);
+    memcpy(key.bytes, t->key, sizeof key.bytes);
+    for (size_t i = 0; i < t->keys->pinned_count; i++) known |= framed_key_same(&key, &t->keys->pinned[i]);
+    return known;
+}
+
 bool framed_tunnel_trusts(struct tunnel *t)
 {
+    if (t->connects) {
+        t->refused = !is_pinned(t);
+        return !t->refused;
+    }
     t->name[0] = '\0';
     struct framed_peer peer = framed_tunnel_peer(t);
     t->refused = !t->keys->trusts(t->owner, &peer);

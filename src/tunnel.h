@@ -16,15 +16,20 @@
 /* What one owner's connections prove themselves with, and whom they believe. Borrowed by its terms. */
 struct tunnel_keys {
     struct framed_noise_keypair identity; /* with protections 9 and 10 */
-    struct framed_key shared;             /* of who connects, with 8 and 10 */
-    struct framed_bytes key_id;           /* likewise: its name, at most FRAMED_KEY_ID_MOST bytes */
-    framed_shared_key_fn *shared_key;     /* of who listens: NULL for who connects */
+
+    /* Of who connects: */
+    struct framed_key pinned[FRAMED_PEER_KEYS_MOST]; /* with 9 and 10: the peer has one of them */
+    size_t pinned_count;
+    struct framed_key shared; /* with 8 and 10 */
+    uint8_t key_id[FRAMED_KEY_ID_MOST];
+    size_t key_id_len;
+
+    /* Of who listens; `owner` as given to the tunnel: */
+    framed_shared_key_fn *shared_key;
     void *shared_key_ctx;
     struct framed_key nobody; /* stands for keys that nobody has: an unknown id then fails like a wrong key, and as late */
-    /* Of who listens: whether this handshake may begin. */
-    bool (*begins)(void *owner, uint8_t mode);
-    /* Whether this peer, who has proven what `peer` says, may go on. `owner` as given to the tunnel. */
-    bool (*trusts)(void *owner, struct framed_peer *peer);
+    bool (*begins)(void *owner, uint8_t mode);             /* whether this handshake may begin */
+    bool (*trusts)(void *owner, struct framed_peer *peer); /* whether this peer, who has proven what it says, may go on */
 };
 
 /* What who listens says when the peer is who it says, and may not come in: the reason in a CLOSE record. */
@@ -43,6 +48,7 @@ struct tunnel {
     uint32_t most;               /* bytes of a frame's payload that the peer accepts */
     uint32_t limit;              /* of its own, if that is less than for others; 0: none */
     uint8_t mode;
+    bool halved;
     bool connects;
     bool proven;  /* that the peer is there now: of NNpsk0, by its first record */
     bool refused; /* one of the two is who it says, and may not */
@@ -74,14 +80,13 @@ enum framed_status framed_tunnel_start(void);
 /* Ours is the pair of this secret key. FRAMED_USAGE: it is all zero. */
 enum framed_status framed_tunnel_identity(struct tunnel_keys *keys, const struct framed_key *secret);
 
-/*
- * For who connects: makes its opening and message 1, which wait to leave. `keys` and `owner` are borrowed.
- * FRAMED_NOMEM, FRAMED_OS (no randomness).
- */
+/* For who connects: makes its opening and message 1, which wait to leave. `keys` are borrowed. FRAMED_NOMEM, FRAMED_OS (no
+ * randomness). */
 enum framed_status framed_tunnel_connect(struct tunnel **t, const struct tunnel_keys *keys, uint8_t mode, uint32_t max_frame,
-                                         void *owner, const struct framed_allocator *alloc);
+                                         const struct framed_allocator *alloc);
 
-/* For who listens, when this opening has come; `o` is open. Likewise; FRAMED_LIMIT: it may not begin. */
+/* For who listens, when this opening has come; `o` is open. `owner` is for the questions that keys ask. Likewise; FRAMED_LIMIT: it may
+ * not begin. */
 enum framed_status framed_tunnel_accept(struct tunnel **t, const struct tunnel_keys *keys, const struct framed_opening *o,
                                         uint32_t max_frame, void *owner, const struct framed_allocator *alloc);
 
@@ -94,7 +99,7 @@ void framed_tunnel_free(struct tunnel *t);
  */
 enum framed_status framed_tunnel_next(struct tunnel *t, struct framed_bytes *in);
 
-/* Whether the peer, who has proven who it is, may go on: asks the owner. If not, the next close says so. */
+/* Whether the peer, who has proven who it is, may go on. If not, the next close says so. */
 bool framed_tunnel_trusts(struct tunnel *t);
 
 /* How many of the bytes to come are the handshake's for certain. */
@@ -108,8 +113,16 @@ size_t framed_tunnel_wants(const struct tunnel *t);
  */
 enum framed_status framed_tunnel_text(struct tunnel *t, struct framed_bytes *text);
 
-/* Seals as much of what waits in the writer as one record takes, if nothing else waits to leave. FRAMED_NOMEM. */
-enum framed_status framed_tunnel_seal(struct tunnel *t, struct framed_writer *writer);
+/*
+ * Seals of what waits in the writer as much as is to be sent at once, if nothing else waits to leave: a record, or where there is a lot
+ * several. `overlaps`: the other end waits for just this, and opens the first of it while we seal the rest; what is long then leaves
+ * in more pieces. FRAMED_NOMEM.
+ */
+enum framed_status framed_tunnel_seal(struct tunnel *t, struct framed_writer *writer, bool overlaps);
+
+/* Likewise of these views, one record; *sealed: how much of them that is. */
+enum framed_status framed_tunnel_seal_views(struct tunnel *t, const struct framed_bytes *views, size_t count, bool overlaps,
+                                            size_t *sealed);
 
 /* Says that no more comes, behind what waits to leave; nothing if the peer has not proven to be there, or this was said.
  * FRAMED_NOMEM. */
@@ -132,17 +145,17 @@ static inline enum framed_status framed_tunnel_identity(struct tunnel_keys *keys
     return FRAMED_UNSUPPORTED;
 }
 static inline enum framed_status framed_tunnel_connect(struct tunnel **t, const struct tunnel_keys *keys, uint8_t mode,
-                                                       uint32_t max_frame, void *owner, const struct framed_allocator *alloc)
+                                                       uint32_t max_frame, const struct framed_allocator *alloc)
 {
-    (void)t, (void)keys, (void)mode, (void)max_frame, (void)owner, (void)alloc;
+    (void)t, (void)keys, (void)mode, (void)max_frame, (void)alloc;
     return FRAMED_UNSUPPORTED;
 }
 static inline enum framed_status framed_tunnel_accept(struct tunnel **t, const struct tunnel_keys *keys,
                                                       const struct framed_opening *o, uint32_t max_frame, void *owner,
                                                       const struct framed_allocator *alloc)
 {
-    (void)o;
-    return framed_tunnel_connect(t, keys, 0, max_frame, owner, alloc);
+    (void)o, (void)owner;
+    return framed_tunnel_connect(t, keys, 0, max_frame, alloc);
 }
 static inline void framed_tunnel_free(struct tunnel *t)
 {
@@ -166,10 +179,16 @@ static inline enum framed_status framed_tunnel_text(struct tunnel *t, struct fra
 {
     return framed_tunnel_next(t, text);
 }
-static inline enum framed_status framed_tunnel_seal(struct tunnel *t, struct framed_writer *writer)
+static inline enum framed_status framed_tunnel_seal(struct tunnel *t, struct framed_writer *writer, bool overlaps)
 {
-    (void)t, (void)writer;
+    (void)t, (void)writer, (void)overlaps;
     return FRAMED_UNSUPPORTED;
+}
+static inline enum framed_status framed_tunnel_seal_views(struct tunnel *t, const struct framed_bytes *views, size_t count,
+                                                          bool overlaps, size_t *sealed)
+{
+    (void)views, (void)count, (void)sealed;
+    return framed_tunnel_seal(t, NULL, overlaps);
 }
 static inline enum framed_status framed_tunnel_close(struct tunnel *t, enum tunnel_close reason)
 {

@@ -401,6 +401,13 @@ FRAMED_API void framed_client_wake(struct framed_client *client);
 /* Why the connection ended or could not be opened, in one line for people; "" when it did not. Valid until the next call. */
 FRAMED_API const char *framed_client_error(const struct framed_client *client);
 
+/*
+ * Who the other end of the last connection is: *peer, whose `key` and `hash` are valid until the next call, and which has no name. Also
+ * of one that came to nothing because it had another key than it must have (FRAMED_AUTH); then `hash` is all zero. False: it was not
+ * encrypted, or the handshake did not come so far.
+ */
+FRAMED_API bool framed_client_identity(const struct framed_client *client, struct framed_peer *peer);
+
 /* The longest frame that can be sent now, in bytes: max_send, or less where the peer of a connection that is not plain accepts less. */
 FRAMED_API uint32_t framed_client_longest(const struct framed_client *client);
 

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""make keys: what checksums and encryption cost over TCP, as ratios to plain frames of the same round, and to libsodium's own time.
+
+`framed serve --echo` is on one core, `framed bench` on another, so both ends check, seal and open. A round runs every protection once,
+each with a fresh server, in an order that rotates. A ratio is the median of its rounds, in brackets half the range of their middle half.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+BUILD = os.environ.get("BUILD", "build")
+FRAMED = os.path.join(BUILD, "framed")
+TICK = os.sysconf("SC_CLK_TCK")
+
+WORKS = {
+    "64 B, 1 connection, 256 in flight": ("-c", "1", "--pipeline", "256", "--size", "64"),
+    "64 B, 64 connections, 4 in flight": ("-c", "64", "--pipeline", "4", "--size", "64"),
+    "1 MiB, 1 connection, 8 in flight": ("-c", "1", "--pipeline", "8", "--size", "1MiB"),
+}
+LONG = "1 MiB, 1 connection, 8 in flight"
+LEAST = {"crc32c": 0.95, "encrypted": 0.6}  # of the rate of plain frames, at 64 B
+WARMUP_S = 1
+MOST = 1.10  # of libsodium's time and that of plain frames together, at 1 MiB
+
+
+def protections():
+    """{name: options of both ends}; libsodium may not be there."""
+    ways = {"plain": (), "crc32c": ("--checksum", "crc32c")}
+    path = os.path.join(tempfile.mkdtemp(), "psk")
+    made = subprocess.run([FRAMED, "keygen", "--psk", "--id", "bench", "-o", path], capture_output=True, check=False)
+    if made.returncode == 0:
+        ways["encrypted"] = ("--psk", path)
+    return ways
+
+
+def cubic():
+    """One congestion control for all, where it can be had: with the system's, long frames may measure nothing else."""
+    tried = subprocess.run([FRAMED, "call", "127.0.0.1:9", "--congestion", "cubic", "-m", "x"], capture_output=True, text=True, check=False)
+    return () if "--congestion" in tried.stderr else ("--congestion", "cubic")
+
+
+def cpu_s(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def run(work, options, seconds):
+    """(messages a second, server's processor time of a message in ns)"""
+    with subprocess.Popen(["taskset", "-c", "0", FRAMED, "serve", "127.0.0.1:0", "--echo", *options], stderr=subprocess.PIPE, text=True) as server:
+        try:
+            address = server.stderr.readline().split()[3]
+            began = cpu_s(server.pid)
+            load = ["taskset", "-c", "1", FRAMED, "bench", address, *work, *options, "-d", f"{seconds}s", "--warmup", f"{WARMUP_S}s", "--json"]
+            said = json.loads(subprocess.run(load, stdout=subprocess.PIPE, check=True).stdout)
+            if said["failed"] > 0:
+                sys.exit(f"keys: {said['failed']} requests failed: {said['failures']}")
+            return said["rate"], (cpu_s(server.pid) - began) / (said["sent"] + said["rate"] * WARMUP_S) * 1e9
+        finally:
+            server.terminate()
+
+
+def libsodium_s():
+    """To seal 1 MiB in records, and to open it."""
+    words = subprocess.run([os.path.join(BUILD, "bench/seal"), "own"], stdout=subprocess.PIPE, check=True, text=True).stdout.split()
+    return sum(float(word) for word in words) / 1e9
+
+
+def told(values):
+    values = sorted(values)
+    quarter = (values[len(values) * 3 // 4] - values[len(values) // 4]) / 2
+    return statistics.median(values), f"{statistics.median(values):.3f} ({quarter:.3f})"
+
+
+def judge(good):
+    return "met" if good else "missed"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=int, default=1)
+    args = parser.parse_args()
+    ways, same = protections(), cubic()
+    for name, work in WORKS.items():
+        rounds, own = [], []
+        for i in range(args.rounds):
+            order = list(ways)[i % len(ways) :] + list(ways)[: i % len(ways)]
+            found = {way: run(work, (*ways[way], *same), args.seconds) for way in order}
+            rounds.append(found)
+            own.append(libsodium_s() if name == LONG and "encrypted" in ways else 0)
+        print(f"{name}: plain {statistics.median(found['plain'][0] for found in rounds):,.0f} messages a second", flush=True)
+        for way in list(ways)[1:]:
+            ratio, text = told([found[way][0] / found["plain"][0] for found in rounds])
+            cpu = told([found[way][1] / found["plain"][1] for found in rounds])[1]
+            target = f"; target >= {LEAST[way]}: {judge(ratio >= LEAST[way])}" if name != LONG else ""
+            print(f"    {way:10} {text} of plain's rate{target}; {cpu} of its processor time at the server", flush=True)
+        if name == LONG and "encrypted" in ways:
+            sums = [(1 / found["encrypted"][0]) / (sodium + 1 / found["plain"][0]) for found, sodium in zip(rounds, own)]
+            ratio, text = told(sums)
+            print(f"    encrypted  {text} of the time of libsodium (to seal and to open, {statistics.median(own) * 1e3:.2f} ms) and plain frames together; "
+                  f"target <= {MOST:.2f}: {judge(ratio <= MOST)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
