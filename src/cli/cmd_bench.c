@@ -90,8 +90,7 @@ static enum cli_exit cannot_connect(const struct bench *b, enum framed_status st
                         " bytes; the other end accepts at most %" PRIu32,
                         b->told.address, b->told.plan.size_most, b->result.peer_most);
     else
-        framed_host_say("cannot connect to %.120s: %s%s", b->told.address,
-                        b->result.opening[0] != '\0' ? "it does not open as a framed peer: " : "",
+        framed_host_say("cannot connect to %.120s: %s", b->told.address,
                         b->result.opening[0] != '\0' ? b->result.opening : framed_status_text(st));
     return b->result.peer_most != 0 ? CLI_LOCAL : framed_exit_of_opening(st);
 }
@@ -285,6 +284,7 @@ static int sum_up(struct bench *b)
         framed_host_say("it could not go on: %s", framed_status_text(b->result.status));
         return CLI_LOCAL;
     }
+    if (b->result.opening[0] != '\0') framed_host_say("a connection was of no use: %s", b->result.opening);
     enum cli_exit crossed = judge(b, &r);
     if (r.interrupted) return 128 + framed_host_stopped();
     return (int)worse(worse(written, worse(hdr, plot)), worse(crossed, code_of_failures(&b->result)));
@@ -316,6 +316,6 @@ int framed_command_bench(const struct cli_options *options)
     if (code == CLI_SUCCESS) code = tell(&b, reached);
     stop_self(&b);
     framed_host_bell_free(b.bell, framed_os_allocator());
-    framed_buf_fini(&b.told.body, framed_os_allocator());
+    framed_bench_forget(&b.told);
     return code;
 }

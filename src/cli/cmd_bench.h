@@ -6,6 +6,7 @@
 
 #include "bench_report.h"
 #include "commands.h"
+#include "keyring.h"
 
 enum { BENCH_LIMITS_MOST = 16 };
 
@@ -13,6 +14,8 @@ struct bench_told {
     const struct cli_options *options;
     const char *address;
     struct load_plan plan; /* all but where to, and whom to tell */
+    struct keyring ring;
+    struct tunnel_keys keys; /* the plan's */
     struct framed_buf body;
     char sizes[60]; /* of payloads, for people */
     struct bench_limit limits[BENCH_LIMITS_MOST];
@@ -28,6 +31,9 @@ static inline bool bench_given(const struct bench_told *b, enum cli_option_id id
 
 /* Reads the options and the files they name. What is wrong has been said. */
 enum cli_exit framed_bench_read_options(struct bench_told *b, const struct cli_options *options);
+
+/* Wipes and frees what that made. */
+void framed_bench_forget(struct bench_told *b);
 
 /* Opens what is to be written, and empties it: only once there will be something. What is wrong has been said. */
 enum cli_exit framed_bench_open_files(struct bench_told *b);

@@ -21,6 +21,8 @@ static enum cli_exit check_options(const struct bench_told *b)
     const char *wrong = NULL;
     if (bench_given(b, OPT_SELF) && b->options->operands > 0)
         wrong = "--self: it is a server of its own; there is no address to give";
+    else if (bench_given(b, OPT_SELF) && (bench_given(b, OPT_KEY) || bench_given(b, OPT_PSK_FILE)))
+        wrong = "--self: its server has no keys; framed serve has";
     else if (number(b, OPT_THREADS) > number(b, OPT_CONNECTIONS))
         wrong = "-T: more threads than connections (-c) would have nothing to do";
     else if (bench_given(b, OPT_BASELINE) && bench_given(b, OPT_JSON))
@@ -175,8 +177,14 @@ static void set_plan(struct bench_told *b)
     p->warmup_ns = number(b, OPT_WARMUP) * NS_A_MS;
     p->timeout_ns = number(b, OPT_TIMEOUT) == CLI_NEVER ? OS_FOREVER : number(b, OPT_TIMEOUT) * NS_A_MS;
     p->max_frame = (uint32_t)number(b, OPT_MAX_FRAME);
-    p->protection = framed_option_protection(b->options);
     p->verify = bench_given(b, OPT_VERIFY);
+}
+
+static enum cli_exit set_keys(struct bench_told *b)
+{
+    enum cli_exit code = framed_keyring_load(&b->ring, b->options, b->address);
+    b->plan.protection = b->ring.protection;
+    return code == CLI_SUCCESS ? framed_keyring_terms(&b->ring, b->plan.max_frame, &b->keys, &b->plan.terms) : code;
 }
 
 /* What a frame with a checksum has room for. */
@@ -200,13 +208,20 @@ enum cli_exit framed_bench_read_options(struct bench_told *b, const struct cli_o
         if (id == OPT_OPERAND) b->address = text;
     set_plan(b);
     enum cli_exit code = framed_option_congestion(options, &b->plan.congestion);
-    if (code == CLI_SUCCESS) code = framed_option_is_built(b->plan.protection);
     if (code == CLI_SUCCESS) code = check_options(b);
+    if (code == CLI_SUCCESS) code = set_keys(b);
     if (code == CLI_SUCCESS) code = read_limits(b);
     if (code == CLI_SUCCESS) code = set_sizes(b);
     if (code == CLI_SUCCESS) code = check_sizes(b);
     if (code == CLI_SUCCESS) code = read_baseline(b);
     return code;
+}
+
+void framed_bench_forget(struct bench_told *b)
+{
+    framed_keyring_free(&b->ring);
+    framed_wipe(&b->keys, sizeof b->keys);
+    framed_buf_fini(&b->body, framed_os_allocator());
 }
 
 enum cli_exit framed_bench_open_files(struct bench_told *b)

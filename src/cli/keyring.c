@@ -293,6 +293,19 @@ void framed_keyring_calls(const struct keyring *ring, struct framed_client_confi
     }
 }
 
+enum cli_exit framed_keyring_terms(const struct keyring *ring, uint32_t max_frame, struct tunnel_keys *keys,
+                                   struct channel_terms *terms)
+{
+    struct framed_client_config config;
+    framed_client_config_init(&config, sizeof config);
+    framed_keyring_calls(ring, &config);
+    enum framed_status st = framed_channel_take_keys(keys, &config);
+    *terms = framed_channel_connects(config.protection, max_frame);
+    terms->keys = keys;
+    if (st != FRAMED_OK) framed_host_say("cannot use the keys: %s", framed_status_text(st));
+    return framed_exit_of(st);
+}
+
 const char *framed_keyring_speaks(const struct keyring *ring)
 {
     switch (ring->protection) {

@@ -4,6 +4,7 @@
 #ifndef FRAMED_CLI_KEYRING_H
 #define FRAMED_CLI_KEYRING_H
 
+#include "channel.h"
 #include "commands.h"
 #include "host.h"
 #include "keyfile.h"
@@ -30,6 +31,10 @@ enum cli_exit framed_keyring_load(struct keyring *ring, const struct cli_options
 /* Makes the config ask for it. Both are borrowed, while the server or client is made; by a server until it is freed. */
 void framed_keyring_serves(struct keyring *ring, struct framed_server_config *config);
 void framed_keyring_calls(const struct keyring *ring, struct framed_client_config *config);
+
+/* For who opens connections himself: *keys are wiped by the caller, and borrowed by *terms. */
+enum cli_exit framed_keyring_terms(const struct keyring *ring, uint32_t max_frame, struct tunnel_keys *keys,
+                                   struct channel_terms *terms);
 
 /* Reads the lists of keys anew, whole or not at all, and says what came of it; from any thread. False: the old ones stay. */
 bool framed_keyring_reload(struct keyring *ring);

@@ -14,6 +14,7 @@
 #define FRAMED_CLI_LOAD_H
 
 #include "address.h"
+#include "channel.h"
 #include "histogram.h"
 #include "os.h"
 #include "series.h"
@@ -45,13 +46,16 @@ struct load_plan {
     uint32_t size_least, size_most;    /* of payloads */
     uint32_t max_frame;                /* longest reply taken */
     const char *congestion;            /* of TCP; NULL: the system's */
-    enum framed_protection protection; /* of the connections; none of keys */
+    enum framed_protection protection; /* of the connections */
+    struct channel_terms terms;        /* what they ask for, if that is not plain; its keys are borrowed */
     bool verify;                       /* replies must be their requests */
     bool whole;                        /* every payload is all of `body`; else its first 8 bytes number it */
     struct framed_bytes body;          /* at least size_most bytes */
     void (*changed)(void *ctx);        /* a thread is ready, or over; from any of them */
     void *ctx;
 };
+
+enum { LOAD_WHY_ROOM = 320 };
 
 struct load_result {
     uint64_t ok;                    /* answered, after the warm-up */
@@ -67,12 +71,12 @@ struct load_result {
     uint64_t opened;                   /* connections, at the start */
     uint64_t connected_ns;             /* until all had been tried */
     enum framed_status connect_status; /* why the last attempt failed; OK: none has */
-    char opening[FRAMED_FAULT_ROOM];   /* why a connection with a checksum was not to be had, of the last attempt; or "" */
-    uint32_t peer_most;                /* the server takes no more bytes in a frame, which is too little; 0: it takes ours */
-    enum framed_status status;         /* why we could not go on: memory, the system */
-    struct cli_histogram response;     /* from when it was due (closed loop: sent) to the reply */
-    struct cli_histogram service;      /* from when it was sent; only in the open loop */
-    struct cli_series series;          /* of response */
+    char opening[LOAD_WHY_ROOM];   /* what was wrong with the last one that did not open, or whose records did not; or "" */
+    uint32_t peer_most;            /* the server takes no more bytes in a frame, which is too little; 0: it takes ours */
+    enum framed_status status;     /* why we could not go on: memory, the system */
+    struct cli_histogram response; /* from when it was due (closed loop: sent) to the reply */
+    struct cli_histogram service;  /* from when it was sent; only in the open loop */
+    struct cli_series series;      /* of response */
 };
 
 /* When request n is due. */

@@ -179,24 +179,64 @@ static void sending_failed(struct load_conn *c)
     drop_held(c);
 }
 
+static struct tunnel *tunnel_of(const struct load_conn *c)
+{
+    return c->channel != NULL ? c->channel->tunnel : NULL;
+}
+
+/* What is left of a batch: the next connection writes there. */
+static bool hold(struct load_conn *c)
+{
+    c->held_size = c->views[0].len;
+    c->held = load_take_memory(c->held_size);
+    if (c->held == NULL) {
+        load_trouble(c->thread, FRAMED_NOMEM);
+        c->view_count = 0;
+        return false;
+    }
+    memcpy(c->held, c->views[0].at, c->held_size);
+    c->views[0].at = c->held;
+    return true;
+}
+
+/* Seals the views, record by record, and offers each to the system; what is left of one is sent when there is room, and the rest
+ * behind it. */
+static void send_sealed(struct load_conn *c, bool batched)
+{
+    struct tunnel *t = tunnel_of(c);
+    bool alone = c->thread->conn_count == 1;
+    enum framed_status st = FRAMED_OK;
+    size_t done;
+    while (st == FRAMED_OK) {
+        st = framed_tunnel_seal_views(t, c->views, c->view_count, alone, &done);
+        if (st != FRAMED_OK) {
+            load_trouble(c->thread, st);
+            return;
+        }
+        advance(c, done);
+        c->wire = tunnel_waiting(t);
+        if (c->wire.len == 0) return;
+        st = framed_os_offer(&c->sock, &c->wire, 1, &done);
+        if (st != FRAMED_OK) break;
+        framed_tunnel_left(t, done);
+        c->wire = tunnel_waiting(t);
+        if (c->wire.len == 0) continue;
+        if (batched && c->view_count > 0 && !hold(c)) return;
+        st = framed_os_send(&c->sock, &c->wire, 1);
+        c->sending = st == FRAMED_OK;
+        if (c->sending) return;
+    }
+    sending_failed(c);
+}
+
 /* Offers the views to the system; what is left is kept and sent when there is room. */
-static void send_views(struct load_conn *c, bool batched)
+static void send_plain(struct load_conn *c, bool batched)
 {
     size_t taken = 0;
     enum framed_status st = framed_os_offer(&c->sock, c->views, c->view_count, &taken);
     if (st == FRAMED_OK) advance(c, taken);
     if (st == FRAMED_OK && c->view_count == 0) return;
-    if (st == FRAMED_OK && batched) { /* the next connection writes there */
-        c->held_size = c->views[0].len;
-        c->held = load_take_memory(c->held_size);
-        if (c->held == NULL) {
-            load_trouble(c->thread, FRAMED_NOMEM);
-            c->view_count = 0;
-            return;
-        }
-        memcpy(c->held, c->views[0].at, c->held_size);
-        c->views[0].at = c->held;
-    }
+    if (st == FRAMED_OK && batched && !hold(c)) return;
     if (st == FRAMED_OK) st = framed_os_send(&c->sock, c->views, c->view_count);
     c->sending = st == FRAMED_OK;
     if (st != FRAMED_OK) sending_failed(c);
@@ -254,7 +294,10 @@ void load_conn_send(struct load_conn *c, uint64_t now)
             fill_batch(c, now);
         else
             take_long(c, now);
-        send_views(c, batched);
+        if (tunnel_of(c) != NULL)
+            send_sealed(c, batched);
+        else
+            send_plain(c, batched);
     }
     bool blocked = c->state != CONN_OPEN || c->mute || c->sending || c->in_flight >= c->thread->plan->pipeline;
     if (blocked) c->free_since_ns = UINT64_MAX; /* until it is told so */
@@ -270,16 +313,25 @@ static void conn_sent(struct os_socket *s, enum framed_status st, size_t n)
 {
     struct load_conn *c = (struct load_conn *)(void *)s;
     uint64_t now = load_now(c->thread);
-    if (st == FRAMED_OK) advance(c, n);
-    if (st == FRAMED_OK && c->view_count > 0) st = framed_os_send(s, c->views, c->view_count);
+    struct tunnel *t = tunnel_of(c);
     if (st != FRAMED_OK) {
         sending_failed(c);
-    } else if (c->view_count == 0) {
-        c->sending = false;
-        drop_held(c);
-        freed(c, now);
-        load_conn_send(c, now);
+        return;
     }
+    c->sending = false;
+    if (t != NULL) {
+        framed_tunnel_left(t, n);
+        send_sealed(c, false);
+    } else {
+        advance(c, n);
+        if (c->view_count > 0) st = framed_os_send(s, c->views, c->view_count);
+        c->sending = st == FRAMED_OK && c->view_count > 0;
+        if (st != FRAMED_OK) sending_failed(c);
+    }
+    if (c->sending || c->mute) return;
+    drop_held(c);
+    freed(c, now);
+    load_conn_send(c, now);
 }
 
 /* ---- replies ---- */
@@ -387,46 +439,78 @@ static bool take(struct load_conn *c, struct framed_bytes in, uint64_t now)
     return false;
 }
 
+/* Encrypted: opens the records that have come. False: the connection has been ended. */
+static bool take_records(struct load_conn *c, struct framed_bytes in, uint64_t now)
+{
+    struct tunnel *t = tunnel_of(c);
+    struct framed_bytes text;
+    enum framed_status st = framed_reader_feed(&t->reader, (uint8_t *)(uintptr_t)in.at, in.len);
+    while (st == FRAMED_OK && (st = framed_tunnel_text(t, &text)) == FRAMED_OK)
+        if (!take(c, text, now)) return false;
+    if (st == FRAMED_MORE) st = framed_reader_park(&t->reader);
+    if (st == FRAMED_OK) return true;
+    if (st == FRAMED_NOMEM) load_trouble(c->thread, st);
+    if (st != FRAMED_CLOSED) (void)framed_channel_why(c->channel, st, c->thread->result.opening, LOAD_WHY_ROOM);
+    load_conn_end(c, st == FRAMED_CLOSED && framed_scan_end(&c->scan) == FRAMED_CLOSED ? LOAD_CLOSED : LOAD_PROTOCOL);
+    return false;
+}
+
 /* ---- the opening ---- */
+
+/* A new connection has room for a few bytes, or is of no use. */
+static enum framed_status say(struct load_conn *c, struct framed_bytes bytes)
+{
+    size_t taken = 0;
+    enum framed_status st = bytes.len > 0 ? framed_os_offer(&c->sock, &bytes, 1, &taken) : FRAMED_OK;
+    return st == FRAMED_OK && taken < bytes.len ? FRAMED_LIMIT : st;
+}
+
+/* What the handshake wants to say. */
+static enum framed_status say_handshake(struct load_conn *c)
+{
+    struct tunnel *t = tunnel_of(c);
+    if (t == NULL) return FRAMED_OK;
+    struct framed_bytes bytes = tunnel_waiting(t);
+    enum framed_status st = say(c, bytes);
+    if (st == FRAMED_OK && bytes.len > 0) framed_tunnel_left(t, bytes.len);
+    return st;
+}
 
 enum framed_status load_conn_ask(struct load_conn *c)
 {
     uint8_t bytes[FRAMED_OPENING_MOST];
-    const uint8_t mode = framed_mode(c->thread->plan->protection, FRAMED_ORDERED);
-    const uint32_t most = c->thread->plan->max_frame;
-    const struct framed_hello hello = {.max_frame = most < FRAMED_PARAMETER_LEAST ? FRAMED_PARAMETER_LEAST : most};
-    struct framed_fault fault;
-    size_t n, taken = 0;
-    enum framed_status st = framed_opening_encode(bytes, &n, FRAMED_CONNECTOR, mode, &hello, &fault);
-    if (st == FRAMED_OK) st = framed_opening_connect(&c->opening, mode);
-    if (st != FRAMED_OK) return st;
-    struct framed_bytes view = framed_bytes_of(bytes, n);
-    st = framed_os_offer(&c->sock, &view, 1, &taken);
-    if (st == FRAMED_OK && taken < n) st = FRAMED_LIMIT; /* a new connection has room for a few bytes, or is of no use */
+    enum framed_status st = framed_channel_new(&c->channel, &c->thread->plan->terms, c, framed_os_allocator());
+    if (st == FRAMED_OK) st = say(c, framed_bytes_of(bytes, framed_channel_opening(c->channel, bytes)));
+    if (st == FRAMED_OK) st = say_handshake(c);
     return st == FRAMED_OK ? framed_os_receive(&c->sock, NULL, 0) : st;
 }
 
 /* While it opens. */
 static void answer_came(struct load_conn *c, enum framed_status st, struct framed_bytes in)
 {
-    char *why = c->thread->result.opening;
-    why[0] = '\0';
-    if (st == FRAMED_CLOSED) st = framed_opening_end(&c->opening);
-    if (st == FRAMED_OK) st = framed_opening_next(&c->opening, &in);
-    if (st == FRAMED_MALFORMED || st == FRAMED_TOO_LARGE || st == FRAMED_TRUNCATED)
-        framed_fault_say(framed_opening_fault(&c->opening), why, FRAMED_FAULT_ROOM);
-    if (st == FRAMED_OK && in.len > 0) {
-        (void)snprintf(why, FRAMED_FAULT_ROOM, "a frame came before anything was asked");
-        st = FRAMED_MALFORMED;
+    struct load_result *r = &c->thread->result;
+    r->opening[0] = '\0';
+    if (st == FRAMED_CLOSED) st = framed_channel_end(c->channel);
+    if (st == FRAMED_OK) st = framed_channel_next(c->channel, &in, framed_os_allocator());
+    if (st != FRAMED_OK && st != FRAMED_MORE) {
+        if (!framed_channel_why(c->channel, st, r->opening, sizeof r->opening))
+            (void)snprintf(r->opening, sizeof r->opening, "%s", framed_status_text(st));
+        load_conn_agreed(c, st);
+        return;
     }
-    uint32_t most = st == FRAMED_OK ? framed_opening_hello(&c->opening).max_frame : UINT32_MAX;
-    if (most < c->thread->plan->size_most) {
-        c->thread->result.peer_most = most;
-        st = FRAMED_TOO_LARGE;
-    }
-    if (st == FRAMED_MORE) {
+    bool open = st == FRAMED_OK;
+    st = say_handshake(c);
+    if (st == FRAMED_OK && !open) {
         st = framed_os_receive(&c->sock, NULL, 0);
         if (st == FRAMED_OK) return;
+    }
+    if (st == FRAMED_OK && in.len > 0) {
+        (void)snprintf(r->opening, sizeof r->opening, "a frame came before anything was asked");
+        st = FRAMED_MALFORMED;
+    }
+    if (st == FRAMED_OK && c->channel->out.most < c->thread->plan->size_most) {
+        r->peer_most = c->channel->out.most;
+        st = FRAMED_TOO_LARGE;
     }
     load_conn_agreed(c, st);
 }
@@ -434,6 +518,7 @@ static void answer_came(struct load_conn *c, enum framed_status st, struct frame
 static enum load_failure failure_of(const struct load_conn *c, enum framed_status st)
 {
     if (st != FRAMED_CLOSED) return LOAD_RESET;
+    if (tunnel_of(c) != NULL && c->in_flight > 0) return LOAD_PROTOCOL; /* its end would have come as a record */
     return framed_scan_end(&c->scan) == FRAMED_CLOSED ? LOAD_CLOSED : LOAD_PROTOCOL;
 }
 
@@ -450,7 +535,8 @@ static void conn_received(struct os_socket *s, enum framed_status st, uint8_t *a
         load_conn_end(c, failure_of(c, st));
         return;
     }
-    if (!take(c, framed_bytes_of(at, n), now)) return;
+    const struct framed_bytes in = framed_bytes_of(at, n);
+    if (tunnel_of(c) != NULL ? !take_records(c, in, now) : !take(c, in, now)) return;
     if (now >= t->stop_ns && t->plan->rate == 0) t->stopping = true;
     freed(c, now);
     load_conn_send(c, now);
@@ -507,9 +593,23 @@ void load_conn_end(struct load_conn *c, enum load_failure kind)
     framed_os_close(&c->sock);
 }
 
-void load_conn_free(struct load_conn *c)
+void load_conn_part(struct load_conn *c)
+{
+    struct tunnel *t = tunnel_of(c);
+    if (t == NULL || c->state != CONN_OPEN || c->mute || c->sending) return;
+    if (framed_tunnel_close(t, TUNNEL_DONE) == FRAMED_OK) (void)say(c, tunnel_waiting(t));
+}
+
+void load_conn_forget(struct load_conn *c)
 {
     drop_held(c);
+    framed_channel_free(c->channel, framed_os_allocator());
+    c->channel = NULL;
+}
+
+void load_conn_free(struct load_conn *c)
+{
+    load_conn_forget(c);
     load_give_memory(c->ring, c->cap * sizeof *c->ring);
 }
 

@@ -12,6 +12,8 @@
 
 enum {
     CONNECTING_MOST = 128, /* at once, of a thread: a listener's queue is finite */
+    HANDSHAKES_MOST =
+        6, /* at once, of all: a server lets 16 of one address be under way, and counts some that are through here */
     TICK_LEAST_MS = 1,
     TICK_MOST_MS = 50,
     SPIN_NS = 2 * NS_A_MS, /* the last of a wait for what is due is not slept: waking up takes longer than many a reply */
@@ -112,11 +114,17 @@ static void connect_one(struct load_conn *c, uint64_t now)
         connect_next(c, now);
 }
 
+static uint32_t connecting_most(const struct load_plan *plan)
+{
+    if (plan->protection < FRAMED_SHARED_KEY) return CONNECTING_MOST;
+    return plan->threads < HANDSHAKES_MOST ? HANDSHAKES_MOST / plan->threads : 1;
+}
+
 /* The first attempts, not all at once. */
 static void connect_more(struct load_thread *t, uint64_t now)
 {
-    while (t->next_to_open < t->conn_count && t->connecting < CONNECTING_MOST)
-        connect_one(&t->conns[t->next_to_open++], now);
+    uint32_t most = connecting_most(t->plan);
+    while (t->next_to_open < t->conn_count && t->connecting < most) connect_one(&t->conns[t->next_to_open++], now);
 }
 
 void load_conn_connected(struct os_socket *s, enum framed_status st)
@@ -162,6 +170,7 @@ void load_conn_closed(struct os_socket *s)
     struct load_conn *c = (struct load_conn *)(void *)s;
     struct load_thread *t = c->thread;
     uint64_t now = load_now(t);
+    load_conn_forget(c);
     t->sockets--;
     c->state = CONN_DOWN;
     c->since_ns = now;
@@ -184,8 +193,7 @@ static void give_up_connecting(struct load_conn *c, uint64_t now)
     struct load_thread *t = c->thread;
     t->connecting--;
     t->result.connect_status = FRAMED_TIMEOUT;
-    if (c->asked_ns != 0)
-        (void)snprintf(t->result.opening, sizeof t->result.opening, "the opening was not finished in time");
+    if (c->asked_ns != 0) (void)framed_channel_why(c->channel, FRAMED_TIMEOUT, t->result.opening, sizeof t->result.opening);
     c->tried = (uint8_t)t->plan->where.n;
     c->state = CONN_CLOSING;
     (void)now;
@@ -361,6 +369,7 @@ static void close_all(struct load_thread *t)
     t->live = 0;
     for (uint32_t i = 0; i < t->conn_count; i++) {
         struct load_conn *c = &t->conns[i];
+        load_conn_part(c);
         if (c->state == CONN_CONNECTING || c->state == CONN_OPEN) framed_os_close(&c->sock);
     }
     while (t->sockets > 0 && framed_os_wait(t->poller, TICK_MOST_MS) == FRAMED_OK) continue;

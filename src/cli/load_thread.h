@@ -54,11 +54,11 @@ struct load_conn {
     uint32_t next_len;
     bool has_next; /* next_len has been drawn */
 
-    uint64_t asked_ns;             /* since when it opens; 0: it does not yet */
-    struct framed_opening opening; /* while CONNECTING: what the server agrees to */
-    struct framed_scan scan;       /* the reply */
-    uint32_t got;                  /* bytes of its payload */
-    uint32_t left;                 /* of its payload */
+    uint64_t asked_ns;       /* since when it opens; 0: it does not yet */
+    struct channel *channel; /* from then on */
+    struct framed_scan scan; /* the reply */
+    uint32_t got;            /* bytes of its payload */
+    uint32_t left;           /* of its payload */
     bool wrong;
 
     /* With a checksum: */
@@ -71,8 +71,9 @@ struct load_conn {
     uint8_t *held; /* of a batch, what was not taken at once */
     size_t held_size;
     uint8_t head[FRAMED_LENGTH_SIZE + STAMP]; /* of a long request */
-    struct framed_bytes views[3];
+    struct framed_bytes views[3];             /* encrypted: what is still to be sealed */
     unsigned view_count;
+    struct framed_bytes wire; /* encrypted: what the system sends */
 };
 
 struct load_thread {
@@ -122,6 +123,9 @@ enum framed_status load_conn_ask(struct load_conn *c);  /* for the protection th
 void load_conn_send(struct load_conn *c, uint64_t now); /* what may be sent */
 void load_conn_expire(struct load_conn *c, uint64_t now);
 void load_conn_end(struct load_conn *c, enum load_failure kind);
+void load_conn_part(
+    struct load_conn *c); /* the orderly end of one on which nothing is under way, as far as there is room for it */
+void load_conn_forget(struct load_conn *c); /* what belongs to a socket that is gone */
 void load_conn_free(struct load_conn *c);
 uint64_t load_conn_due(const struct load_conn *c); /* open loop: when its next request is */
 
