@@ -140,6 +140,12 @@ int framed_command_inspect(const struct cli_options *options)
         framed_host_say("--record goes with --tap: a file is there already");
         return CLI_USAGE;
     }
+    static const enum cli_option_id of_target[] = {OPT_CHECKSUM, OPT_KEY, OPT_PEER_KEY, OPT_KNOWN_SERVERS, OPT_PSK_FILE};
+    for (size_t i = 0; i < sizeof of_target / sizeof *of_target; i++) {
+        if (!options->value[of_target[i]].given) continue;
+        framed_host_say("--%s goes with --tap: it says how the target is spoken to", framed_option_table[of_target[i]].name);
+        return CLI_USAGE;
+    }
     if (strcmp(source.name, "-") == 0) {
         source.name = "standard input";
         if (framed_host_on_stop(noted, NULL) != FRAMED_OK) {

@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "host.h"
 #include "inspect_show.h"
+#include "keyring.h"
 #include "shower.h"
 #include "tap.h"
 #include <inttypes.h>
@@ -23,6 +24,9 @@ enum {
 struct command {
     const struct cli_options *options;
     char listen[160], target[160];
+    struct keyring ring;
+    struct tunnel_keys keys; /* of the terms */
+    struct channel_terms terms;
     struct watch watch;
     struct tap tap;
     struct shower shower;
@@ -72,6 +76,15 @@ static enum cli_exit set_target(struct command *c)
     }
     enum framed_status st = framed_tap_target(&c->tap, c->target);
     return st == FRAMED_OK ? CLI_SUCCESS : cannot("connect to", c->target, st, "connected");
+}
+
+/* How it is spoken to: as options for that say, else in plain frames, byte for byte. */
+static enum cli_exit set_protection(struct command *c)
+{
+    enum cli_exit code = framed_keyring_load(&c->ring, c->options, c->target);
+    if (code != CLI_SUCCESS || c->ring.protection == FRAMED_UNPROTECTED) return code;
+    framed_tap_protect(&c->tap, &c->terms);
+    return framed_keyring_terms(&c->ring, (uint32_t)c->options->value[OPT_MAX_FRAME].number, &c->keys, &c->terms);
 }
 
 static enum cli_exit listen_there(struct command *c)
@@ -179,6 +192,7 @@ static enum cli_exit begin(struct command *c)
     enum framed_status st = framed_tap_init(&c->tap, pairs, &c->watch);
     if (st != FRAMED_OK) return failed(st);
     code = set_target(c);
+    if (code == CLI_SUCCESS) code = set_protection(c);
     if (code == CLI_SUCCESS) code = listen_there(c);
     if (code == CLI_SUCCESS) code = start_showing(c);
     if (code == CLI_SUCCESS) code = start_recording(c);
@@ -214,7 +228,9 @@ static enum cli_exit run(struct command *c)
 {
     char address[OS_ADDRESS_TEXT_SIZE];
     framed_os_address_text(&c->tap.bound, address, sizeof address);
-    framed_host_say("listening on %s (tap of %s)", address, c->target);
+    bool plain = c->ring.protection == FRAMED_UNPROTECTED;
+    framed_host_say("listening on %s (tap of %s%s%s)", address, c->target, plain ? "" : ", ",
+                    plain ? "" : framed_keyring_speaks(&c->ring));
     enum framed_status st = framed_tap_run(&c->tap);
     if (st == FRAMED_OK) return CLI_SUCCESS;
     framed_host_say("the tap failed: %s", framed_status_text(st));
@@ -243,5 +259,7 @@ int framed_command_tap(const struct cli_options *options)
     if (!shown || !recorded) framed_host_quit((int)code); /* a thread stands in a write that does not end */
     framed_host_off_stop();
     framed_tap_fini(&c.tap);
+    framed_keyring_free(&c.ring);
+    framed_wipe(&c.keys, sizeof c.keys);
     return (int)code;
 }

@@ -1,6 +1,6 @@
 /*
  * Owns: the relay of `inspect --tap`: its listener, the pairs of connections, what was received and not yet sent on.
- * Must not know: what the bytes mean; how, or whether, they are shown.
+ * Must not know: what the bytes mean; how, or whether, they are shown; how they cross over to a target that wants keys (crossing.h).
  * Invariants: a side is read only while nothing of it waits to be sent, so a pair holds at most one receive each way; memory is
  * held only while bytes wait; what was received is offered to the other side before anybody looks at it; `sockets` is how many
  * `closed` are still to come.
@@ -11,10 +11,11 @@
  *   breaks            the pair is closed
  */
 #include "tap.h"
+#include "crossing.h"
 #include <stdio.h>
 #include <string.h>
 
-enum { ACCEPT_PAUSE_MS = 100, KEEPALIVE_MS = 60000, KEEPALIVE_GIVE_UP_MS = 30000 };
+enum { ACCEPT_PAUSE_MS = 100, OPENING_MS = 5000, WHY_ROOM = 360, KEEPALIVE_MS = 60000, KEEPALIVE_GIVE_UP_MS = 30000 };
 
 static const size_t MEMORY_MOST = (size_t)1 << 30; /* of all pairs; whoever would exceed it is closed */
 
@@ -23,19 +24,21 @@ struct side {
     struct os_socket sock;
     struct tap_pair *pair;
     struct framed_bytes rest; /* received here, not yet taken by the other side; the end of `held` */
-    uint8_t *held;
-    size_t held_size;
+    struct framed_buf held;
+    bool ends;  /* it has ended, behind `rest` */
     bool ended; /* nothing more is read from it */
     bool told;  /* nothing more can be sent to it: half-closed, or it failed */
 };
 
-enum pair_state { CONNECTING, RELAYING, CLOSING };
+enum pair_state { CONNECTING, OPENING /* only where the target wants more than plain frames */, RELAYING, CLOSING };
 
 struct tap_pair {
     struct tap *tap;
     struct tap_pair *next;
     struct tap_pair **link;
     struct side client, target;
+    struct crossing *crossing; /* NULL: bytes pass as they come */
+    struct timer opening_timer;
     struct watched watched;
     enum pair_state state;
     enum framed_status why; /* the connecting failed so */
@@ -74,28 +77,38 @@ static void give(struct tap *tap, void *at, size_t n)
 
 static void drop_rest(struct side *s)
 {
-    give(s->pair->tap, s->held, s->held_size);
-    s->held = NULL;
+    framed_buf_fini(&s->held, &s->pair->tap->loop.pool.alloc);
     s->rest = framed_bytes_of(NULL, 0);
 }
 
 /* ---- the end of a pair ---- */
 
+static void close_both(struct tap_pair *p)
+{
+    p->state = CLOSING;
+    framed_wheel_clear(&p->tap->loop.wheel, &p->opening_timer);
+    framed_os_close(&p->client.sock);
+    if (p->sockets > 1) framed_os_close(&p->target.sock);
+}
+
 /* Why: NULL when both ends had finished, or we do. */
 static void pair_close(struct tap_pair *p, const char *why)
 {
     if (p->state == CLOSING) return;
-    p->state = CLOSING;
     framed_watch_closed(p->tap->watch, &p->watched, framed_os_clock_ns(), why);
-    framed_os_close(&p->client.sock);
-    if (p->sockets > 1) framed_os_close(&p->target.sock);
+    close_both(p);
 }
 
 /* The connection on this side is gone, or we cannot go on with it. */
 static void pair_broke(const struct side *s, enum framed_status st)
 {
-    char why[120];
-    (void)snprintf(why, sizeof why, "%s: %s", s == &s->pair->client ? "client" : "target", framed_status_text(st));
+    char text[WHY_ROOM], why[WHY_ROOM + 16];
+    bool of_target = s == &s->pair->target;
+    if (of_target && s->pair->crossing != NULL)
+        framed_crossing_why(s->pair->crossing, st, text, sizeof text);
+    else
+        (void)snprintf(text, sizeof text, "%s", framed_status_text(st));
+    (void)snprintf(why, sizeof why, "%s: %s", of_target ? "target" : "client", text);
     pair_close(s->pair, why);
 }
 
@@ -104,6 +117,8 @@ static void pair_free(struct tap_pair *p)
     struct tap *tap = p->tap;
     drop_rest(&p->client);
     drop_rest(&p->target);
+    if (p->crossing != NULL) framed_crossing_fini(p->crossing);
+    give(tap, p->crossing, sizeof *p->crossing);
     *p->link = p->next;
     if (p->next != NULL) p->next->link = p->link;
     give(tap, p, sizeof *p);
@@ -113,7 +128,7 @@ static void pair_free(struct tap_pair *p)
 /* While stopping: a pair goes as soon as nothing is under way on it. */
 static bool is_at_rest(const struct tap_pair *p)
 {
-    return p->state == CONNECTING ||
+    return p->state == CONNECTING || p->state == OPENING ||
            (p->client.rest.len == 0 && p->target.rest.len == 0 && framed_watch_at_rest(&p->watched));
 }
 
@@ -143,33 +158,35 @@ static bool is_gone(enum framed_status st)
     return st == FRAMED_RESET || st == FRAMED_TIMEOUT || st == FRAMED_UNREACHABLE;
 }
 
-static void pass_end(struct side *from)
+/* What is due to the other side has left: its end, or we go on. */
+static enum framed_status passed_on(struct side *from)
 {
     struct side *to = other_of(from);
+    drop_rest(from);
+    if (!from->ends) return framed_os_receive(&from->sock, NULL, 0);
     from->ended = true;
-    if (to->told) return;
+    if (to->told) return FRAMED_OK;
     to->told = true;
     if (framed_os_finish(&to->sock) != FRAMED_OK) cannot_send(to);
+    return FRAMED_OK;
 }
 
 /* Keeps what the other side did not take, and asks to send it. */
 static enum framed_status keep_rest(struct side *from, struct framed_bytes rest)
 {
-    from->held = take(from->pair->tap, rest.len);
-    if (from->held == NULL) return FRAMED_NOMEM;
-    from->held_size = rest.len;
-    memcpy(from->held, rest.at, rest.len);
-    from->rest = framed_bytes_of(from->held, rest.len);
+    if (from->held.at == NULL) {
+        enum framed_status st = framed_buf_append(&from->held, rest, SIZE_MAX, &from->pair->tap->loop.pool.alloc);
+        if (st != FRAMED_OK) return st;
+        rest = framed_bytes_of(from->held.at, rest.len);
+    }
+    from->rest = rest;
     return framed_os_send(&other_of(from)->sock, &from->rest, 1);
 }
 
-static enum framed_status pass(struct side *from, struct framed_bytes bytes)
+/* So it went when `bytes`, lent for now or those of `held`, were offered to the other side. */
+static enum framed_status offered(struct side *from, enum framed_status st, struct framed_bytes bytes, size_t taken)
 {
     struct side *to = other_of(from);
-    size_t taken = 0;
-    uint64_t now = framed_os_clock_ns();
-    enum framed_status st = framed_os_offer(&to->sock, &bytes, 1, &taken);
-    framed_watch_passed(from->pair->tap->watch, &from->pair->watched, way_from(from), now, bytes);
     if (is_gone(st)) {
         cannot_send(to);
         return FRAMED_OK;
@@ -178,21 +195,82 @@ static enum framed_status pass(struct side *from, struct framed_bytes bytes)
         pair_broke(to, st);
         return FRAMED_OK;
     }
-    if (taken == bytes.len) return framed_os_receive(&from->sock, NULL, 0);
+    if (taken == bytes.len) return passed_on(from);
     return keep_rest(from, framed_bytes_of(bytes.at + taken, bytes.len - taken));
 }
+
+static enum framed_status offer(struct side *to, struct framed_bytes bytes, size_t *taken)
+{
+    *taken = 0;
+    return bytes.len > 0 ? framed_os_offer(&to->sock, &bytes, 1, taken) : FRAMED_OK;
+}
+
+static void show(struct side *from, uint64_t now, struct framed_bytes bytes)
+{
+    framed_watch_passed(from->pair->tap->watch, &from->pair->watched, way_from(from), now, bytes);
+}
+
+static void show_end(struct side *from)
+{
+    framed_watch_ended(from->pair->tap->watch, &from->pair->watched, way_from(from), framed_os_clock_ns());
+}
+
+/* On the other side they are others, which `held` is for. */
+static enum framed_status cross(struct side *from, struct framed_bytes bytes)
+{
+    struct crossing *x = from->pair->crossing;
+    bool of_client = from == &from->pair->client;
+    uint64_t now = framed_os_clock_ns();
+    size_t taken;
+    enum framed_status st =
+        of_client ? framed_crossing_out(x, bytes, &from->held) : framed_crossing_in(x, bytes, &from->held);
+    const struct framed_bytes made = framed_bytes_of(from->held.at, from->held.len);
+    enum framed_status sent = offer(other_of(from), made, &taken);
+    show(from, now, of_client ? bytes : made);
+    from->ends = st == FRAMED_CLOSED;
+    if (from->ends) show_end(from);
+    return st == FRAMED_OK || st == FRAMED_CLOSED ? offered(from, sent, made, taken) : st;
+}
+
+static enum framed_status pass(struct side *from, struct framed_bytes bytes)
+{
+    if (from->pair->crossing != NULL) return cross(from, bytes);
+    uint64_t now = framed_os_clock_ns();
+    size_t taken;
+    enum framed_status st = offer(other_of(from), bytes, &taken);
+    show(from, now, bytes);
+    return offered(from, st, bytes, taken);
+}
+
+/* Behind all that it has said, which has left. */
+static enum framed_status pass_end(struct side *from)
+{
+    struct crossing *x = from->pair->crossing;
+    enum framed_status st = FRAMED_CLOSED;
+    size_t taken;
+    if (x != NULL) st = from == &from->pair->target ? framed_crossing_ended(x) : framed_crossing_end(x, &from->held);
+    if (st != FRAMED_OK && st != FRAMED_CLOSED) return st;
+    show_end(from);
+    from->ends = true;
+    const struct framed_bytes made = framed_bytes_of(from->held.at, from->held.len);
+    st = offer(other_of(from), made, &taken);
+    return offered(from, st, made, taken);
+}
+
+static void opening_received(struct tap_pair *p, enum framed_status st, struct framed_bytes in);
 
 static void side_received(struct os_socket *s, enum framed_status st, uint8_t *at, size_t n)
 {
     struct side *from = side_of(s);
     struct tap_pair *p = from->pair;
-    if (st == FRAMED_OK) {
-        st = pass(from, framed_bytes_of(at, n));
-    } else if (st == FRAMED_CLOSED) {
-        framed_watch_ended(p->tap->watch, &p->watched, way_from(from), framed_os_clock_ns());
-        pass_end(from);
-        st = FRAMED_OK;
+    if (p->state == OPENING) {
+        opening_received(p, st, framed_bytes_of(at, n));
+        return;
     }
+    if (st == FRAMED_OK)
+        st = pass(from, framed_bytes_of(at, n));
+    else if (st == FRAMED_CLOSED)
+        st = pass_end(from);
     if (st != FRAMED_OK)
         pair_broke(from, st);
     else
@@ -210,8 +288,7 @@ static void side_sent(struct os_socket *s, enum framed_status st, size_t n)
         from->rest = framed_bytes_of(from->rest.at + n, from->rest.len - n);
         st = framed_os_send(s, &from->rest, 1);
     } else if (st == FRAMED_OK) {
-        drop_rest(from);
-        st = framed_os_receive(&from->sock, NULL, 0);
+        st = passed_on(from);
     }
     if (st != FRAMED_OK)
         pair_broke(to, st);
@@ -246,6 +323,73 @@ static void side_closed(struct os_socket *s)
     }
 }
 
+static void relay(struct tap_pair *p)
+{
+    p->state = RELAYING;
+    enum framed_status st = framed_os_receive(&p->target.sock, NULL, 0);
+    if (st == FRAMED_OK) st = framed_os_receive(&p->client.sock, NULL, 0);
+    if (st != FRAMED_OK) pair_broke(&p->target, st);
+}
+
+/* ---- to a target that wants more than plain frames ---- */
+
+static void cannot_open(struct tap_pair *p, enum framed_status st)
+{
+    char why[WHY_ROOM];
+    framed_crossing_why(p->crossing, st, why, sizeof why);
+    framed_watch_refused(p->tap->watch, &p->watched, framed_os_clock_ns(), why);
+    close_both(p);
+}
+
+/* What the opening has to say. A new connection has room for a few bytes, or is of no use. */
+static enum framed_status say(struct tap_pair *p)
+{
+    struct framed_buf *held = &p->client.held;
+    const struct framed_bytes bytes = framed_bytes_of(held->at, held->len);
+    size_t taken;
+    enum framed_status st = offer(&p->target, bytes, &taken);
+    drop_rest(&p->client);
+    return st == FRAMED_OK && taken < bytes.len ? FRAMED_LIMIT : st;
+}
+
+static void opening_received(struct tap_pair *p, enum framed_status st, struct framed_bytes in)
+{
+    if (st == FRAMED_CLOSED) st = framed_crossing_ended(p->crossing);
+    if (st == FRAMED_OK) st = framed_crossing_open(p->crossing, in, &p->client.held);
+    bool open = st == FRAMED_OK;
+    if (open || st == FRAMED_MORE) st = say(p);
+    if (st == FRAMED_OK && !open) st = framed_os_receive(&p->target.sock, NULL, 0);
+    if (st != FRAMED_OK) {
+        cannot_open(p, st);
+    } else if (open) {
+        framed_wheel_clear(&p->tap->loop.wheel, &p->opening_timer);
+        relay(p);
+    }
+}
+
+static void opening_timer_fired(struct timer *t)
+{
+    cannot_open((struct tap_pair *)(void *)((uint8_t *)t - offsetof(struct tap_pair, opening_timer)), FRAMED_TIMEOUT);
+}
+
+static void begin_opening(struct tap_pair *p)
+{
+    struct tap *tap = p->tap;
+    p->state = OPENING;
+    p->crossing = take(tap, sizeof *p->crossing);
+    enum framed_status st = FRAMED_NOMEM;
+    if (p->crossing != NULL) {
+        *p->crossing = (struct crossing){0};
+        st = framed_crossing_begin(p->crossing, tap->terms, &tap->loop.pool.alloc, &p->client.held);
+    }
+    if (st == FRAMED_OK) st = say(p);
+    if (st == FRAMED_OK) st = framed_os_receive(&p->target.sock, NULL, 0);
+    framed_wheel_set(&tap->loop.wheel, &p->opening_timer, framed_loop_now(&tap->loop) + OPENING_MS);
+    if (st != FRAMED_OK) cannot_open(p, st);
+}
+
+/* ---- connecting, once more ---- */
+
 static void target_connected(struct os_socket *s, enum framed_status st)
 {
     struct tap_pair *p = side_of(s)->pair;
@@ -255,11 +399,11 @@ static void target_connected(struct os_socket *s, enum framed_status st)
         framed_os_close(s); /* side_closed tries the next address */
         return;
     }
-    p->state = RELAYING;
     framed_os_keepalive(s, KEEPALIVE_MS, KEEPALIVE_GIVE_UP_MS);
-    st = framed_os_receive(&p->target.sock, NULL, 0);
-    if (st == FRAMED_OK) st = framed_os_receive(&p->client.sock, NULL, 0);
-    if (st != FRAMED_OK) pair_broke(&p->target, st);
+    if (p->tap->terms != NULL)
+        begin_opening(p);
+    else
+        relay(p);
 }
 
 static const struct os_socket_ops side_ops = {
@@ -287,6 +431,7 @@ static enum framed_status pair_begin(struct tap *tap, intptr_t handle, const str
     if (p == NULL) return FRAMED_NOMEM;
     *p = (struct tap_pair){.tap = tap, .next = tap->pairs, .link = &tap->pairs};
     p->client.pair = p->target.pair = p;
+    p->opening_timer.fired = opening_timer_fired;
     p->client.sock.ops = &side_ops;
     enum framed_status st = framed_os_attach(tap->loop.poller, &p->client.sock, handle);
     if (st != FRAMED_OK) {
@@ -405,6 +550,11 @@ enum framed_status framed_tap_target(struct tap *tap, const char *address)
 {
     enum framed_status st = framed_address_find(address, false, &tap->target);
     return st == FRAMED_OK && tap->target.fd != OS_NO_HANDLE ? FRAMED_USAGE : st;
+}
+
+void framed_tap_protect(struct tap *tap, const struct channel_terms *terms)
+{
+    tap->terms = terms;
 }
 
 enum framed_status framed_tap_listen(struct tap *tap, const char *address)

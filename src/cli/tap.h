@@ -1,6 +1,7 @@
 /*
  * tap.h: the relay of `inspect --tap`: every connection to the listener gets one of its own to the target, and what either end
- * sends reaches the other byte for byte, with its half-closes. A watch (watch.h) sees what passes.
+ * sends reaches the other byte for byte, with its half-closes. A watch (watch.h) sees what passes. Where the target wants checksums
+ * or keys, clients speak plain frames all the same, and what is seen, and passes on their side, is what they and the target say.
  *
  * One thread, but for framed_tap_stop.
  */
@@ -8,6 +9,7 @@
 #define FRAMED_CLI_TAP_H
 
 #include "address.h"
+#include "channel.h"
 #include "loop.h"
 #include "watch.h"
 
@@ -19,6 +21,7 @@ struct tap {
     struct budget budget;
     struct watch *watch;
     struct address target;
+    const struct channel_terms *terms; /* of the target; NULL: plain */
     struct os_socket listener;
     struct os_address bound;
     struct tap_pair *pairs;
@@ -35,6 +38,9 @@ enum framed_status framed_tap_init(struct tap *tap, uint32_t pairs_most, struct 
 
 /* Where to connect to: HOST:PORT, [V6]:PORT, unix:PATH; resolved here, once. As framed_address_find. */
 enum framed_status framed_tap_target(struct tap *tap, const char *address);
+
+/* The target is spoken to so; borrowed until fini. */
+void framed_tap_protect(struct tap *tap, const struct channel_terms *terms);
 
 /* Where to listen: HOST:PORT, [V6]:PORT, unix:PATH, fd:N. What framed_address_find and framed_os_listen say. */
 enum framed_status framed_tap_listen(struct tap *tap, const char *address);

@@ -1,0 +1,202 @@
+"""framed inspect --tap with a target that wants checksums or keys: clients speak plain frames, and see and say what they would without."""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import unittest
+
+from test_keys import SODIUM, KeysTest, pass_on
+from test_tap import TapTest, exchange, noise, recorded
+from toolkit import frame, read_exactly, read_frame, read_to_end
+
+SIZES = (0, 1, 2, 64, 1000, 65514, 65518, 65519, 65535, 65536, 300000)
+
+
+class CrossingTest(TapTest, KeysTest):
+    def ways(self):
+        """(options of a server, options of a tap) of each kind that is built."""
+        ways = [(("--checksum", "crc32c"), ("--checksum", "crc32c"))]
+        if SODIUM:
+            shared = ("--psk", self.shared("psk", "me"))
+            key, peer = ("--key", self.path("server.key")), self.pair("server")
+            mine = ("--key", self.path("me.key"), "--peer-key", peer)
+            peers = ("--authorized-peers", self.write("peers", self.pair("me") + " me\n"))
+            ways += [(("--checksum", "blake2b"),) * 2, (shared, shared), ((*key, *peers), mine), ((*key, *peers, *shared), (*mine, *shared))]
+        return ways
+
+    def behind(self, options, *more, mine=None, **process):
+        """A server with these options and a tap before it."""
+        server = self.serve(*options)
+        return server, self.tap(server.address, *(options if mine is None else mine), *more, **process)
+
+    def relay(self, server, spoil):
+        """Passes on what a client and the server say; one byte of the server's is changed."""
+
+        def talk(client):
+            with socket.create_connection(tuple(server.address.split(":"))) as target:
+                threading.Thread(target=pass_on, args=(client, target, [], None), daemon=True).start()
+                pass_on(target, client, [], spoil)
+
+        return self.peer(talk)
+
+    def closed(self, sock):
+        """What came until the end, however it came."""
+        try:
+            return read_to_end(sock)
+        except ConnectionError:
+            return b""
+
+
+class WhatPasses(CrossingTest):
+    def test_frames_of_every_size(self):
+        for options, mine in self.ways():
+            _, tap = self.behind(options, mine=mine)
+            sock = self.connect(tap.address)
+            data = b"".join(frame(noise(n, n)) for n in SIZES)
+            self.assertEqual(exchange(sock, data), data)
+
+    def test_byte_by_byte(self):
+        for options, mine in self.ways():
+            _, tap = self.behind(options, mine=mine)
+            sock = self.connect(tap.address)
+            for size in (0, 1, 5):
+                for byte in frame(noise(size)):
+                    sock.sendall(bytes([byte]))
+                self.assertEqual(read_frame(sock), noise(size))
+
+    def test_a_client_that_does_not_read_for_a_while_loses_nothing(self):
+        for options, mine in self.ways():
+            _, tap = self.behind(options, mine=mine)
+            sock = self.connect(tap.address)
+            data = b"".join(frame(noise(1 << 20, n)) for n in range(12))
+            sender = threading.Thread(target=sock.sendall, args=(data,), daemon=True)
+            sender.start()
+            sender.join(0.3)
+            self.assertEqual(read_exactly(sock, len(data)), data)
+            sender.join()
+
+    def test_both_ends_hear_of_each_others_orderly_end(self):
+        for options, mine in self.ways():
+            server, tap = self.behind(options, mine=mine)
+            sock, other = self.connect(tap.address), self.connect(tap.address)
+            sock.sendall(frame(b"last"))
+            sock.shutdown(socket.SHUT_WR)
+            self.assertEqual(read_to_end(sock), frame(b"last"))
+            server.wait_line(r"closed: the peer closed the connection$")
+            other.sendall(frame(b"one"))
+            self.assertEqual(read_frame(other), b"one")
+            self.drain(server)
+            self.assertEqual(read_to_end(other), b"")
+            other.close()
+            self.stop(tap)
+            for text in (server.stderr, tap.stderr):
+                self.assertNotIn("cut off", text)
+                self.assertNotIn("checksum was wrong", text)
+
+    def test_what_is_seen_and_recorded_is_what_the_client_sees(self):
+        for options, mine in self.ways():
+            record = self.path("record")
+            _, tap = self.behind(options, "--record", record, mine=mine, stdout=subprocess.PIPE)
+            call = self.run_tool("call", tap.address, "-m", "a question")
+            self.assertEqual((call.returncode, call.stdout), (0, b"a question"), call.stderr)
+            shown = "\n".join(self.shown(tap))
+            self.assertEqual(shown.count("a question"), 2)
+            with open(record, "rb") as file:
+                kept = file.read()
+            self.assertEqual((recorded(kept, 1, 0), recorded(kept, 1, 1)), (frame(b"a question"),) * 2)
+            os.remove(record)
+
+    def test_ready_line_says_how_the_target_is_spoken_to(self):
+        _, tap = self.behind(("--checksum", "crc32c"))
+        self.assertIn(", crc32c)", tap.stderr)
+
+    def test_connections_at_once(self):
+        options, mine = self.ways()[-1]
+        _, tap = self.behind(options, mine=mine)
+        socks = [self.connect(tap.address) for _ in range(12)]
+        for i, sock in enumerate(socks):
+            sock.sendall(frame(b"%d" % i))
+        for i, sock in enumerate(socks):
+            self.assertEqual(read_frame(sock), b"%d" % i)
+
+
+class WhatDoesNot(CrossingTest):
+    def test_a_target_that_does_not_agree_is_said_and_the_client_is_closed(self):
+        for options, mine in self.ways():
+            plain = self.peer(lambda sock: sock.recv(100))
+            for target, words in ((plain.address, "ended inside the "), (self.serve("--checksum", "blake2b" if SODIUM and "crc32c" in mine else "crc32c").address, "")):
+                tap = self.tap(target, *mine)
+                sock = self.connect(tap.address)
+                sock.sendall(frame(b"nobody sees this"))
+                self.assertEqual(self.closed(sock), b"")
+                tap.wait_line(r"cannot connect to .*" + words)
+                self.stop(tap)
+
+    def test_a_target_that_says_nothing_has_five_seconds(self):
+        silent = self.peer(lambda sock: sock.recv(1 << 20) and sock.recv(1))
+        tap = self.tap(silent.address, "--checksum", "crc32c")
+        sock = self.connect(tap.address)
+        self.assertEqual(self.closed(sock), b"")
+        tap.wait_line("the opening was not finished in time")
+
+    @unittest.skipUnless(SODIUM, "built without libsodium")
+    def test_another_server_is_told_nothing(self):
+        options, mine = self.ways()[3]
+        other = self.pair("other")
+        server = self.serve(*options)
+        tap = self.tap(server.address, *mine[:2], "--peer-key", other)
+        sock = self.connect(tap.address)
+        sock.sendall(frame(b"a secret"))
+        self.assertEqual(self.closed(sock), b"")
+        tap.wait_line("another key than it must have")
+
+    def test_what_was_changed_on_its_way_ends_the_connection(self):
+        for options, mine in self.ways():
+            server = self.serve(*options)
+            tap = self.tap(self.relay(server, 5000).address, *mine)
+            sock = self.connect(tap.address)
+            data = b"".join(frame(noise(1000, n)) for n in range(10))
+            sock.sendall(data)
+            came = self.closed(sock)
+            self.assertLess(len(came), len(data))
+            if "--checksum" not in options:  # of a frame with a checksum its payload has passed already
+                self.assertEqual(came, data[: len(came)])
+            tap.wait_line(r"target: (a checksum was wrong|a record that did not open)")
+
+    @unittest.skipUnless(SODIUM, "built without libsodium")
+    def test_a_stream_that_is_cut_is_no_orderly_end(self):
+        options, mine = self.ways()[2]
+        server, tap = self.behind(options, mine=mine)
+        sock = self.connect(tap.address)
+        self.assertEqual(exchange(sock, frame(b"x")), frame(b"x"))
+        server.signal(signal.SIGKILL)
+        server.wait()
+        self.assertEqual(self.closed(sock), b"")
+        tap.wait_line("target: (the stream was cut off|connection reset)")
+
+    def test_a_client_that_speaks_no_frames_is_closed_where_checksums_are_wanted(self):
+        _, tap = self.behind(("--checksum", "crc32c"))
+        sock = self.connect(tap.address)
+        sock.sendall(b"\xf7F\x01\x10 and so on")
+        self.assertEqual(self.closed(sock), b"")
+        tap.wait_line("client: ")
+
+    def test_what_does_not_go_together(self):
+        self.assert_code(self.run_tool("inspect", "--checksum", "crc32c"), 2, "--checksum goes with --tap")
+        self.assert_code(self.run_tool("inspect", "--psk", "x"), 2, "--psk goes with --tap")
+        if SODIUM:
+            self.assert_code(self.run_tool("inspect", "--tap", "127.0.0.1:0=127.0.0.1:1", "--key", self.path("x")), 2, "--peer-key")
+
+
+@unittest.skipIf(SODIUM, "built with libsodium")
+class Without(CrossingTest):
+    def test_keys_are_not_built_in(self):
+        for more in (("--checksum", "blake2b"), ("--psk", self.write("psk", "me framed-psk-1:XasIfmJKikt54X-Lg4AO5m87sSkmGLb9HC-LJ_-I4Os\n"))):
+            os.chmod(self.path("psk"), 0o600) if os.path.exists(self.path("psk")) else None
+            self.assert_code(self.run_tool("inspect", "--tap", "127.0.0.1:0=127.0.0.1:1", *more), 7, "libsodium")
+
+
+if __name__ == "__main__":
+    unittest.main()
