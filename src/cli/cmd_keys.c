@@ -1,5 +1,5 @@
 /*
- * Owns: `framed keygen` and `framed pubkey`.
+ * Owns: `framed keygen`, `framed pubkey` and `framed scan`.
  * Must not know: how a key is written (framed/secure.h), or a file made or checked (host.h).
  * Invariants: a secret goes into a file, and nowhere else; it is wiped on every way out; nothing is made before all of it is
  * known; no message repeats what may be a key.
@@ -161,5 +161,62 @@ int framed_command_pubkey(const struct cli_options *options)
     if (loaded != CLI_SUCCESS) return (int)loaded;
     int code = print_public(path, framed_bytes_of(text.at, text.len));
     framed_forget_keys(&text);
+    return code;
+}
+
+/* ---- scan ---- */
+
+static int print_peer(const struct framed_client *client, enum framed_status st, const char *address)
+{
+    struct framed_peer peer;
+    struct framed_key key;
+    char line[FRAMED_KEY_TEXT_SIZE + 1];
+    if (st == FRAMED_USAGE) {
+        framed_say_wrong_address(address, "connected");
+        return CLI_USAGE;
+    }
+    if (!framed_client_identity(client, &peer)) {
+        framed_host_say("%s", framed_client_error(client));
+        return (int)framed_exit_of_opening(st);
+    }
+    memcpy(key.bytes, peer.key, sizeof key.bytes);
+    st = framed_key_format(line, FRAMED_KEY_PUBLIC, &key);
+    if (st != FRAMED_OK) return failed(st);
+    framed_host_say(
+        "whoever answers there has this key; whether he is the right one tells `framed pubkey` on the server itself");
+    return print(strcat(line, "\n"));
+}
+
+/* A stranger who trusts nobody: the handshake ends before he would show who he is. */
+static int scan(const struct cli_options *options, const struct keyring *ring, const char *address)
+{
+    uint64_t ms = options->value[OPT_TIMEOUT].number;
+    struct framed_key secret, nobody;
+    struct framed_client *client = NULL;
+    struct framed_client_config config;
+    framed_client_config_init(&config, sizeof config);
+    framed_keyring_calls(ring, &config);
+    config.protection = ring->protection == FRAMED_SHARED_KEY ? FRAMED_SHARED_AND_PINNED : FRAMED_PINNED_KEYS;
+    config.secret_key = &secret;
+    config.peer_keys = &nobody;
+    config.peer_key_count = 1;
+    enum framed_status st = framed_os_random(secret.bytes, sizeof secret.bytes);
+    if (st == FRAMED_OK) st = framed_os_random(nobody.bytes, sizeof nobody.bytes);
+    if (st == FRAMED_OK) st = framed_client_new(&config, &client);
+    if (st != FRAMED_OK) return failed(st);
+    st = framed_client_connect(client, address, ms < FRAMED_NEVER ? (uint32_t)ms : FRAMED_NEVER);
+    int code = print_peer(client, st, address);
+    framed_client_free(client);
+    return code;
+}
+
+int framed_command_scan(const struct cli_options *options)
+{
+    const char *address = operand(options);
+    struct keyring ring = {0};
+    if (address == NULL) address = FRAMED_ADDRESS_DEFAULT;
+    int code = (int)framed_keyring_load(&ring, options, address);
+    if (code == CLI_SUCCESS) code = scan(options, &ring, address);
+    framed_keyring_free(&ring);
     return code;
 }

@@ -33,6 +33,7 @@ int framed_command_ping(const struct cli_options *options);
 int framed_command_bench(const struct cli_options *options);
 int framed_command_keygen(const struct cli_options *options);
 int framed_command_pubkey(const struct cli_options *options);
+int framed_command_scan(const struct cli_options *options);
 int framed_command_completion(const struct cli_options *options);
 
 /* Says why an address gave FRAMED_USAGE; fd:N must be a socket that is `state` ("connected", "listening"). */

@@ -119,6 +119,7 @@ int main(int argc, char **argv)
     case CLI_BENCH: return framed_command_bench(&options);
     case CLI_KEYGEN: return framed_command_keygen(&options);
     case CLI_PUBKEY: return framed_command_pubkey(&options);
+    case CLI_SCAN: return framed_command_scan(&options);
     case CLI_COMPLETION: return finish(framed_command_completion(&options));
     default: return command_version();
     }

@@ -15,6 +15,7 @@ enum { GROUP_NONE, GROUP_ACTION, GROUP_INPUT, GROUP_REPLIES, GROUP_LENGTH };
 #define BENCH           (1u << CLI_BENCH)
 #define KEYGEN          (1u << CLI_KEYGEN)
 #define PUBKEY          (1u << CLI_PUBKEY)
+#define SCAN            (1u << CLI_SCAN)
 #define COMPLETION      (1u << CLI_COMPLETION)
 #define VERSION         (1u << CLI_VERSION)
 #define LONGEST_MS      UINT64_C(3600000000) /* 1000 h: fits 32 bits and leaves FRAMED_NEVER free */
@@ -164,7 +165,7 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
                       .name = "checksum",
                       .value = "NAME",
                       .kind = CLI_CHOICE,
-                      .commands = SERVE | CALL | PING | BENCH,
+                      .commands = SERVE | CALL | INSPECT | PING | BENCH,
                       .choices = "crc32c|blake2b",
                       .help = "every frame, each way, has a checksum of this kind (crc32c, or the longer blake2b): bytes "
                               "that were changed, and frames that "
@@ -174,7 +175,7 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
                  .name = "key",
                  .value = "FILE",
                  .kind = CLI_TEXT,
-                 .commands = SERVE | CALL | PING,
+                 .commands = SERVE | CALL | INSPECT | PING | BENCH,
                  .help =
                      "connections are encrypted, and both ends prove who they are: FILE has our secret key (framed keygen)"},
     [OPT_PSK_FILE] =
@@ -182,7 +183,7 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
          .name = "psk",
          .value = "FILE",
          .kind = CLI_TEXT,
-         .commands = SERVE | CALL | PING,
+         .commands = SERVE | CALL | INSPECT | PING | BENCH | SCAN,
          .help = "connections are encrypted with a key that both ends have: FILE has lines ID KEY (framed keygen --psk), "
                  "for a call just one; with --key both are wanted"},
     [OPT_AUTHORIZED_PEERS] =
@@ -197,14 +198,14 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
                       .name = "peer-key",
                       .value = "KEY",
                       .kind = CLI_TEXT,
-                      .commands = CALL | PING,
+                      .commands = CALL | INSPECT | PING | BENCH,
                       .help = "with --key: the server's public key, or a file that has it; it may have no other"},
     [OPT_KNOWN_SERVERS] =
         {.id = OPT_KNOWN_SERVERS,
          .name = "known-servers",
          .value = "FILE",
          .kind = CLI_TEXT,
-         .commands = CALL | PING,
+         .commands = CALL | INSPECT | PING | BENCH,
          .help = "with --key: FILE has lines HOST:PORT KEY [NEXT-KEY]; the server has one of the keys of its address"},
     [OPT_WAIT] = {.id = OPT_WAIT,
                   .name = "wait",
@@ -269,7 +270,7 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
                      .name = "timeout",
                      .value = "D",
                      .kind = CLI_DURATION,
-                     .commands = CALL | PING | BENCH,
+                     .commands = CALL | PING | BENCH | SCAN,
                      SPAN(1, LONGEST_MS),
                      .never = true,
                      .fallback = "30s",
@@ -306,12 +307,16 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
                    .kind = CLI_FLAG,
                    .commands = INSPECT,
                    .help = "a summary at the end instead of a line per frame"},
-    [OPT_TAP] = {.id = OPT_TAP,
-                 .name = "tap",
-                 .value = "LISTEN=TARGET",
-                 .kind = CLI_TEXT,
-                 .commands = INSPECT,
-                 .help = "listen on LISTEN, relay every connection to TARGET byte for byte, show its frames"},
+    [OPT_TAP] =
+        {.id = OPT_TAP,
+         .name = "tap",
+         .value = "LISTEN=TARGET",
+         .kind = CLI_TEXT,
+         .commands =
+             INSPECT,
+         .help =
+             "listen on LISTEN, relay every connection to TARGET byte for byte, show its frames; with --checksum or keys "
+             "clients speak plain frames, and TARGET is spoken to so"},
     [OPT_RECORD] = {.id = OPT_RECORD,
                     .name = "record",
                     .value = "FILE",
@@ -475,7 +480,7 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
                   .letter = 'h',
                   .name = "help",
                   .kind = CLI_FLAG,
-                  .commands = SERVE | CALL | INSPECT | PING | BENCH | KEYGEN | PUBKEY | COMPLETION | VERSION,
+                  .commands = SERVE | CALL | INSPECT | PING | BENCH | KEYGEN | PUBKEY | SCAN | COMPLETION | VERSION,
                   .help = "print this"},
 };
 
@@ -579,6 +584,16 @@ const struct cli_command framed_command_table[CLI_COMMANDS] = {
                     .examples = "framed pubkey server.key",
                     .notes = "FILE is what keygen made: a regular file, no link, ours or root's, to which\n"
                              "nobody else has any right."},
+    [CLI_SCAN] = {.id = CLI_SCAN,
+                  .name = "scan",
+                  .summary = "print the public key that a server shows",
+                  .synopsis = "[ADDR] [options]",
+                  .max_operands = 1,
+                  .examples = "framed scan db.example:4464                  its key, to be compared",
+                  .notes = "Of a server with --key; of one with --psk too only with that key. It is asked\n"
+                           "nothing, and not told who asks. Whoever sits on the way can show a key of his\n"
+                           "own: what is printed is worth something once it has been compared with what\n"
+                           "`framed pubkey` prints on the server. ADDR is as for call."},
     [CLI_COMPLETION] = {.id = CLI_COMPLETION,
                         .name = "completion",
                         .summary = "print the completion script of a shell",

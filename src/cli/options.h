@@ -17,6 +17,7 @@ enum cli_command_id {
     CLI_BENCH,
     CLI_KEYGEN,
     CLI_PUBKEY,
+    CLI_SCAN,
     CLI_COMPLETION,
     CLI_VERSION,
     CLI_COMMANDS

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """
-Owns: what --key, --authorized-peers, --peer-key, --known-servers and --psk do on serve, call and ping: who gets in, who does not, and
+Owns: what --key, --authorized-peers, --peer-key, --known-servers and --psk do on serve, call, ping and bench: who gets in, who does not, and
 what each is told.
 Must not know: how a handshake looks; a relay counts and changes bytes without understanding them.
 Invariants: a request that must not get in is one that the command behind the server never saw (it writes down what it sees).
 """
+import contextlib
+import json
 import os
 import signal
 import socket
@@ -281,19 +283,105 @@ class Shared(KeysTest):
             self.assertNotIn(word[:8], b"".join(passed))
 
 
-def pass_on(source, to, passed, spoil):
-    """To the end of the source; the byte number `spoil` is changed."""
+@unittest.skipUnless(SODIUM, "built without libsodium")
+class Scan(KeysTest):
+    def test_the_key_of_a_server_is_shown_alone_and_the_server_learns_nothing(self):
+        seen = self.path("seen")
+        server = self.serve_pinned("--exec", f"cat >> {seen}")
+        done = self.run_tool("scan", server.address)
+        self.assert_code(done, 0, "framed pubkey")
+        self.assertEqual(done.stdout.decode(), self.server_public + "\n")
+        server.wait_line("closed: it ended inside the handshake")
+        self.assertFalse(os.path.exists(seen))
+
+    def test_with_a_shared_key_only_who_has_it_is_shown_the_other(self):
+        shared = ("--psk", self.shared("psk", "me"))
+        public, mine = self.pair("server"), self.write("peers", self.pair("alice") + " alice\n")
+        server = self.serve(*self.key("server"), "--authorized-peers", mine, *shared)
+        self.assertEqual(self.run_tool("scan", server.address, *shared).stdout.decode(), public + "\n")
+        for wrong in ((), ("--psk", self.shared("psk2", "me"))):
+            done = self.run_tool("scan", server.address, *wrong)
+            self.assertEqual((done.returncode, done.stdout), (5, b""), done.stderr)
+
+    def test_who_has_no_key_shows_none(self):
+        for server, code in ((self.serve().address, 5), (self.serve("--psk", self.shared("psk", "me")).address, 5), ("127.0.0.1:1", 3)):
+            done = self.run_tool("scan", server)
+            self.assertEqual((done.returncode, done.stdout), (code, b""), done.stderr)
+            self.assertIn("cannot connect to", done.stderr)
+        silent = self.peer(lambda sock: sock.recv(1000) and sock.recv(1))
+        self.assert_code(self.run_tool("scan", silent.address, "-t", "100ms"), 4, "timed out")
+        self.assert_code(self.run_tool("scan", "nowhere"), 2, "nowhere")
+
+
+@unittest.skipUnless(SODIUM, "built without libsodium")
+class Bench(KeysTest):
+    def bench(self, address, *args):
+        done = self.run_tool("bench", address, "--json", "--verify", *args)
+        return done, json.loads(done.stdout) if done.stdout else None
+
+    def test_it_loads_a_server_with_every_kind_of_keys(self):
+        shared = ("--psk", self.shared("psk", "me"))
+        pinned = self.serve_pinned()
+        mine = (*self.key("alice"), "--peer-key", self.server_public)
+        both = self.serve(*self.key("server"), "--authorized-peers", self.path("peers"), *shared)
+        for server, keys in ((pinned, mine), (self.serve(*shared), shared), (both, mine + shared)):
+            for sizes in (("--size", "64", "-n", "20000", "-c", "3", "-T", "2", "--pipeline", "300"), ("--size", "0-40KiB", "-n", "600", "--pipeline", "5"),
+                          ("--size", "1MiB", "-n", "40", "-c", "2", "--pipeline", "8"), ("-R", "5k/s", "-n", "1000")):
+                done, said = self.bench(server.address, *keys, *sizes)
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                self.assertEqual((said["ok"], said["failed"]), (int(sizes[sizes.index("-n") + 1]), 0))
+            server.wait_line(r"^framed: \S+ \((alice|me)\) closed: the peer closed the connection$")
+            self.assertNotIn("cut off", server.stderr)
+
+    def test_as_many_connections_as_it_is_told_though_handshakes_are_limited(self):
+        shared = ("--psk", self.shared("psk", "me"))
+        done, said = self.bench(self.serve(*shared).address, *shared, "-c", "300", "-T", "2", "-n", "3000")
+        self.assertEqual((done.returncode, said["ok"], said["failed"]), (0, 3000, 0), done.stderr)
+
+    def test_it_loads_nobody_else_and_says_why(self):
+        server = self.serve_pinned()
+        self.pair("mallory")
+        for keys, word in (((*self.key("alice"), "--peer-key", self.alice), "another key than it must have"),
+                           (("--psk", self.shared("psk", "me")), "perhaps it wants no such keys")):
+            done, said = self.bench(server.address, *keys, "-n", "10")
+            self.assertEqual((done.returncode, said), (5, None))
+            self.assertIn(word, done.stderr)
+        done, said = self.bench(server.address, *self.key("mallory"), "--peer-key", self.server_public, "-n", "3", "--timeout", "1s")
+        self.assertEqual((done.returncode, said["ok"] if said else 0), (5, 0), done.stderr)
+        self.assertIn("our key is not allowed there", done.stderr)
+
+    def test_what_was_changed_or_cut_on_its_way_is_a_failure(self):
+        shared = self.shared("psk", "me")
+        server = self.serve("--psk", shared)
+        for spoil, cut in ((3000, None), (None, 3000)):
+
+            def relay(client, spoil=spoil, cut=cut):
+                with socket.create_connection(tuple(server.address.split(":"))) as target:
+                    threading.Thread(target=pass_on, args=(client, target, [], None), daemon=True).start()
+                    pass_on(target, client, [], spoil, cut)
+
+            done, said = self.bench(self.peer(relay).address, "--psk", shared, "-n", "100", "--pipeline", "100", "--size", "1KiB", "--timeout", "2s")
+            self.assertEqual(done.returncode, 5, done.stderr)
+            self.assertGreater(said["failures"]["protocol"], 0)
+
+    def test_what_does_not_go_together(self):
+        self.assert_code(self.run_tool("bench", "--self", "--psk", self.shared("psk", "me")), 2, "--self")
+
+
+def pass_on(source, to, passed, spoil, cut=None):
+    """To the end of the source, or of `cut` bytes; the byte number `spoil` is changed."""
     at = 0
-    try:
+    with contextlib.suppress(OSError):
         while data := source.recv(65536):
             passed.append(data)
             if spoil is not None and at <= spoil < at + len(data):
                 data = bytes(data[: spoil - at]) + bytes([data[spoil - at] ^ 1]) + data[spoil - at + 1 :]
             at += len(data)
-            to.sendall(data)
-        to.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
+            to.sendall(data if cut is None or at <= cut else data[: len(data) - (at - cut)])
+            if cut is not None and at >= cut:
+                break
+    with contextlib.suppress(OSError):
+        to.shutdown(socket.SHUT_WR)  # also where the source was reset
 
 
 @unittest.skipUnless(SODIUM, "built without libsodium")
@@ -377,6 +465,8 @@ class Without(KeysTest):
         self.assert_code(self.run_tool("serve", "127.0.0.1:0", "--key", file, "--authorized-peers", peers), 7, "libsodium")
         self.assert_code(self.run_tool("serve", "127.0.0.1:0", "--psk", file), 7, "libsodium")
         self.assert_code(self.run_tool("call", "127.0.0.1:1", "-m", "x", "--psk", file), 7, "libsodium")
+        self.assert_code(self.run_tool("bench", "127.0.0.1:1", "--psk", file), 7, "libsodium")
+        self.assert_code(self.run_tool("scan", "127.0.0.1:1"), 7, "libsodium")
 
 
 if __name__ == "__main__":
