@@ -426,7 +426,7 @@ class Usage(ToolTest):
     def test_nothing_is_promised_that_does_not_work_yet(self):
         self.assert_code(self.run_tool("serve", "--session"), 2, "--session", "no such option")
         self.assert_code(self.run_tool("serve", "--checksum", "md5"), 2, "--checksum md5", "allowed are crc32c")
-        self.assert_code(self.run_tool("session"), 2, "session", "no such command", ", ".join(COMMANDS))
+        self.assert_code(self.run_tool("frobnicate"), 2, "frobnicate", "no such command", ", ".join(COMMANDS))
 
     def test_bad_values_name_option_value_and_what_is_allowed(self):
         cases = (
