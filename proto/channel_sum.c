@@ -5,10 +5,35 @@
  */
 #include "channel_sum.h"
 #include "be.h"
+#include "crc32c.h"
 #include <string.h>
 #ifdef FRAMED_SODIUM
 #include <sodium.h>
 #endif
+
+/* ---- CRC32C ---- */
+
+static inline uint32_t crc32c_of(size_t len, const struct framed_sum_place *place, const void *at, size_t n)
+{
+    const struct crc32c_head head = {
+        .counter = place->counter, .length = (uint32_t)(len + FRAMED_SUM_SIZE), .direction = (uint8_t)place->from};
+    uint32_t crc = place->preface != NULL ? framed_crc32c(0, place->preface, FRAMED_PREFACE_SIZE) : 0;
+    return framed_crc32c_headed(crc, &head, at, n);
+}
+
+uint32_t framed_sum_start(size_t n, const struct framed_sum_place *place)
+{
+    return crc32c_of(n, place, NULL, 0);
+}
+
+uint32_t framed_sum_of(struct framed_bytes payload, const struct framed_sum_place *place)
+{
+    return crc32c_of(payload.len, place, payload.at, payload.len);
+}
+
+/* ---- BLAKE2b ---- */
+
+#ifdef FRAMED_SODIUM
 
 enum { HEAD = 1 + 8 + 4 }; /* direction, counter, length as on the wire */
 
@@ -18,25 +43,6 @@ static void put_head(uint8_t head[HEAD], size_t n, const struct framed_sum_place
     be64_put(head + 1, place->counter);
     be32_put(head + 9, (uint32_t)(n + trailer));
 }
-
-/* ---- CRC32C ---- */
-
-uint32_t framed_sum_start(size_t n, const struct framed_sum_place *place)
-{
-    uint8_t head[HEAD];
-    put_head(head, n, place, FRAMED_SUM_SIZE);
-    uint32_t crc = place->preface != NULL ? framed_crc32c(0, place->preface, 4) : 0;
-    return framed_crc32c(crc, head, sizeof head);
-}
-
-uint32_t framed_sum_of(struct framed_bytes payload, const struct framed_sum_place *place)
-{
-    return framed_crc32c(framed_sum_start(payload.len, place), payload.at, payload.len);
-}
-
-/* ---- BLAKE2b ---- */
-
-#ifdef FRAMED_SODIUM
 
 bool framed_has_blake2b(void)
 {

@@ -4,6 +4,7 @@
  * Must not know how the sum is computed.
  * Invariant: each test asks both ways. On a machine without the instruction both are the same one.
  */
+#include "be.h"
 #include "crc32c.h"
 #include "guard.h"
 #include "splits.h"
@@ -97,6 +98,29 @@ static void crc32c_of_long_bytes_is_the_same_by_both_ways(void **state)
     }
 }
 
+static void crc32c_of_a_head_and_a_payload_is_that_of_their_bytes(void **state)
+{
+    enum { HEAD = 13 };
+    uint8_t bytes[HEAD + LONGEST];
+    (void)state;
+    fill(bytes, sizeof bytes);
+    for (size_t n = 0; n <= LONGEST; n++) {
+        bytes[0] = (uint8_t)(n & 1);
+        for (size_t i = 1; i < HEAD; i++) bytes[i] = (uint8_t)(bytes[i] * 31 + n);
+        const struct crc32c_head head = {.direction = bytes[0],
+                                         .counter = (uint64_t)be32_get(bytes + 1) << 32 | be32_get(bytes + 5),
+                                         .length = be32_get(bytes + 9)};
+        uint32_t want = by_bits(bytes, HEAD + n), further = framed_crc32c(99, bytes, HEAD + n);
+        assert_int_equal(framed_crc32c_headed(0, &head, bytes + HEAD, n), want);
+        assert_int_equal(framed_crc32c_headed_by_tables(0, &head, bytes + HEAD, n), want);
+        assert_int_equal(framed_crc32c_headed(99, &head, bytes + HEAD, n), further);
+    }
+    static uint8_t longer[HEAD + 7000];
+    const struct crc32c_head none = {.direction = 0};
+    fill(longer + HEAD, sizeof longer - HEAD);
+    assert_int_equal(framed_crc32c_headed(0, &none, longer + HEAD, 7000), framed_crc32c_by_tables(0, longer, sizeof longer));
+}
+
 /* Each byte in each place of a block of the tables: no entry is left out. */
 static void crc32c_is_the_definition_for_every_byte_in_every_place(void **state)
 {
@@ -142,6 +166,8 @@ static void crc32c_reads_not_a_byte_too_far(void **state)
     for (size_t n = 0; n <= LONGEST; n++) {
         const uint8_t *at = guard_copy(&guard, bytes, n);
         for (size_t way = 0; way < WAYS; way++) assert_int_equal(ways[way](0, at, n), by_bits(bytes, n));
+        const struct crc32c_head head = {.length = (uint32_t)n};
+        assert_int_equal(framed_crc32c_headed(0, &head, at, n), framed_crc32c_headed_by_tables(0, &head, at, n));
     }
     guard_fini(&guard);
 }
@@ -167,6 +193,7 @@ int main(void)
         cmocka_unit_test(crc32c_gives_the_known_answers),
         cmocka_unit_test(crc32c_is_the_definition_for_every_length_at_every_alignment),
         cmocka_unit_test(crc32c_of_long_bytes_is_the_same_by_both_ways),
+        cmocka_unit_test(crc32c_of_a_head_and_a_payload_is_that_of_their_bytes),
         cmocka_unit_test(crc32c_is_the_definition_for_every_byte_in_every_place),
         cmocka_unit_test(crc32c_of_pieces_is_that_of_the_whole_in_every_split),
         cmocka_unit_test(crc32c_reads_not_a_byte_too_far),
