@@ -29,6 +29,8 @@ else
 SYSTEM := posix
 SHARED := $(BUILD)/$(SONAME) $(BUILD)/libframed.so
 CMOCKA := -lcmocka
+# What is called is found when a program begins: found at the first call, it would leave the registers, a key in them, on the stack.
+BIND   := -fno-plt
 endif
 # Another machine than this one (tests/machine.sh): everything static, with a cmocka of its own.
 ifeq ($(TARGET),machine)
@@ -45,7 +47,7 @@ ifeq ($(WERROR),1)
 WARN += -Werror
 endif
 # What we need comes first, what the user asks for last, so that the user wins.
-COMPILE = $(CC) -std=c11 -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 $(WARN) -Iinclude -Iproto -Isrc -Isrc/os -fvisibility=hidden $(HAVE) -pthread $(CPPFLAGS) $(CFLAGS) -MMD -MP
+COMPILE = $(CC) -std=c11 -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 $(WARN) -Iinclude -Iproto -Isrc -Isrc/os -fvisibility=hidden $(BIND) $(HAVE) -pthread $(CPPFLAGS) $(CFLAGS) -MMD -MP
 # What an object depends on holds for it however BUILD is said, as a relative path or an absolute one.
 DEPENDS = -MT '$$(BUILD)$(@:$(BUILD)%=%)'
 LINK    = $(CC) -pthread $(CFLAGS) $(LDFLAGS)
@@ -89,7 +91,7 @@ include tests/win/tests.mk
 endif
 TESTS   := $(patsubst %.c,$(BUILD)/tests/%$(EXE),$(notdir $(UNIT) $(SIM) $(WORLD)))
 NOISE_TESTS := $(filter $(addprefix %/,$(addsuffix $(EXE),test_noise test_noise_answers test_channel_noise test_channel_noise_records test_channel_noise_answers)),$(TESTS))
-TUNNEL_TESTS := $(filter $(BUILD)/tests/test_sim_tunnel%,$(TESTS))
+TUNNEL_TESTS := $(filter $(BUILD)/tests/test_sim_tunnel% $(BUILD)/tests/test_net_secrets%,$(TESTS))
 ifneq ($(SODIUM),1)
 TESTS   := $(filter-out $(NOISE_TESTS) $(TUNNEL_TESTS),$(TESTS))
 endif
@@ -209,6 +211,9 @@ $(BUILD)/tests/test_host_posix_keys: $(call obj,src/cli/host.c $(wildcard src/cl
 ifeq ($(SODIUM),1)
 $(BUILD)/tests/test_keys: private WRAP := $(addprefix -Wl$(comma)--wrap=,sodium_memzero sodium_init crypto_scalarmult_base)
 endif
+
+# Sees what was drawn.
+$(BUILD)/tests/test_net_secrets: private WRAP := -Wl,--wrap=framed_os_random
 
 # Counts what is copied.
 $(BUILD)/tests/test_net_copies: private WRAP := -Wl,--wrap=memcpy,--wrap=memmove
