@@ -95,6 +95,10 @@ TUNNEL_TESTS := $(filter $(BUILD)/tests/test_sim_tunnel% $(BUILD)/tests/test_net
 ifneq ($(SODIUM),1)
 TESTS   := $(filter-out $(NOISE_TESTS) $(TUNNEL_TESTS),$(TESTS))
 endif
+# A sanitizer keeps copies of its own.
+ifneq ($(findstring -fsanitize,$(CFLAGS)),)
+TESTS   := $(filter-out $(BUILD)/tests/test_net_secrets,$(TESTS))
+endif
 SLOW    := $(BUILD)/tests/words
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(BENCH))
 

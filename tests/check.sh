@@ -40,7 +40,7 @@ stage_sim() {
 stage_tsan() {
     local programs
     rm -rf "$build/tsan/tests" # what other programs were built there earlier
-    mapfile -t programs < <(basename -s .c -a tests/unit/test_net*.c tests/unit/test_os*.c | grep -vx test_net_flow |
+    mapfile -t programs < <(basename -s .c -a tests/unit/test_net*.c tests/unit/test_os*.c | grep -vxE 'test_net_(flow|secrets)' |
         sed "s,^,$build/tsan/tests/,")
     make -j"$jobs" BUILD="$build/tsan" CC=gcc CFLAGS="$sanitize -fsanitize=thread" "${programs[@]}" || return 1
     RUN_ONLY=c BUILD=$build/tsan TSAN_OPTIONS=halt_on_error=1 tests/run.sh
