@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void receive_tells_a_reset(void **state)
@@ -550,7 +551,35 @@ static void sending_out_of_turn_is_refused(void **state)
     framed_os_poller_close(p);
 }
 
+static void random_bytes_of_forked_processes_differ(void **state)
+{
+    enum { CHILDREN = 4, SIZE = 32 };
+    uint8_t drawn[CHILDREN + 2][SIZE];
+    (void)state;
+    assert_int_equal(framed_os_random(drawn[0], SIZE), FRAMED_OK); /* whatever is begun at the first time has begun */
+    for (size_t i = 1; i <= CHILDREN; i++) {
+        int ends[2];
+        assert_int_equal(pipe(ends), 0);
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            bool good = framed_os_random(drawn[i], SIZE) == FRAMED_OK && write(ends[1], drawn[i], SIZE) == SIZE;
+            _exit(good ? 0 : 1);
+        }
+        assert_int_equal(read(ends[0], drawn[i], SIZE), SIZE);
+        int how;
+        assert_int_equal(waitpid(child, &how, 0), child);
+        assert_int_equal(how, 0);
+        (void)close(ends[0]);
+        (void)close(ends[1]);
+    }
+    assert_int_equal(framed_os_random(drawn[CHILDREN + 1], SIZE), FRAMED_OK);
+    for (size_t i = 0; i < CHILDREN + 2; i++)
+        for (size_t k = 0; k < i; k++) assert_memory_not_equal(drawn[i], drawn[k], SIZE);
+}
+
 static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(random_bytes_of_forked_processes_differ),
     cmocka_unit_test(errors_of_the_system_have_their_statuses),
     cmocka_unit_test(sending_out_of_turn_is_refused),
     cmocka_unit_test(receive_tells_a_reset),
