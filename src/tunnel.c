@@ -11,9 +11,9 @@
 
 enum {
     VIEWS_AT_ONCE = 64,
-    WIRE_LEAST = 512,        /* more than a whole handshake of ours */
-    HALVED_LEAST = 16 << 10, /* bytes: below that one record is quicker */
-    AT_ONCE_MOST = 256 << 10 /* bytes sealed before any of them is sent */
+    WIRE_LEAST = 512,                                                 /* more than a whole handshake of ours */
+    HALVED_LEAST = 16 << 10,                                          /* bytes: below that one record is quicker */
+    AT_ONCE_MOST = 4 * (RECORD_HEAD + RECORD_BODY_MOST + RECORD_TAIL) /* bytes sealed before any of them is sent */
 };
 
 static enum framed_protection protection_of(uint8_t mode)
@@ -131,7 +131,7 @@ enum framed_status framed_tunnel_seal(struct tunnel *t, struct framed_writer *wr
     size_t n = framed_writer_unsent(writer);
     if (n == 0 || t->at < t->end) return FRAMED_OK;
     bool many = n > AT_ONCE_MOST;
-    if (many) st = reserve(t, AT_ONCE_MOST);
+    if (many && reserve(t, AT_ONCE_MOST) != FRAMED_OK) many = false; /* for one there may be room */
     do
         if (st == FRAMED_OK) st = seal_next(t, writer, overlaps);
     while (st == FRAMED_OK && many && framed_writer_unsent(writer) >= RECORD_BODY_MOST &&

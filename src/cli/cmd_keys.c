@@ -203,6 +203,7 @@ static int scan(const struct cli_options *options, const struct keyring *ring, c
     enum framed_status st = framed_os_random(secret.bytes, sizeof secret.bytes);
     if (st == FRAMED_OK) st = framed_os_random(nobody.bytes, sizeof nobody.bytes);
     if (st == FRAMED_OK) st = framed_client_new(&config, &client);
+    framed_wipe(&secret, sizeof secret);
     if (st != FRAMED_OK) return failed(st);
     st = framed_client_connect(client, address, ms < FRAMED_NEVER ? (uint32_t)ms : FRAMED_NEVER);
     int code = print_peer(client, st, address);

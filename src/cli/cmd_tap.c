@@ -84,7 +84,7 @@ static enum cli_exit set_protection(struct command *c)
     enum cli_exit code = framed_keyring_load(&c->ring, c->options, c->target);
     if (code != CLI_SUCCESS || c->ring.protection == FRAMED_UNPROTECTED) return code;
     framed_tap_protect(&c->tap, &c->terms);
-    return framed_keyring_terms(&c->ring, (uint32_t)c->options->value[OPT_MAX_FRAME].number, &c->keys, &c->terms);
+    return framed_keyring_terms(&c->ring, FRAMED_FRAME_MOST, &c->keys, &c->terms);
 }
 
 static enum cli_exit listen_there(struct command *c)

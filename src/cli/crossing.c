@@ -49,7 +49,8 @@ enum framed_status framed_crossing_open(struct crossing *x, struct framed_bytes 
 {
     enum framed_status st = framed_channel_next(x->channel, &from_server, x->alloc);
     if (st != FRAMED_OK && st != FRAMED_MORE) return st;
-    if (st == FRAMED_OK && from_server.len > 0) return FRAMED_MALFORMED; /* nothing has been asked yet */
+    x->early = st == FRAMED_OK && from_server.len > 0;
+    if (x->early) return FRAMED_MALFORMED;
     enum framed_status put_st = put_waiting(x, to_server);
     return put_st == FRAMED_OK ? st : put_st;
 }
@@ -165,8 +166,9 @@ enum framed_status framed_crossing_ended(const struct crossing *x)
 
 void framed_crossing_why(const struct crossing *x, enum framed_status why, char *text, size_t size)
 {
-    if (x != NULL && x->channel != NULL && framed_channel_why(x->channel, why, text, size)) return;
-    (void)snprintf(text, size, "%s", framed_status_text(why));
+    bool early = x != NULL && x->early;
+    if (!early && x != NULL && x->channel != NULL && framed_channel_why(x->channel, why, text, size)) return;
+    (void)snprintf(text, size, "%s", early ? "a frame came before anything was asked" : framed_status_text(why));
 }
 
 void framed_crossing_fini(struct crossing *x)

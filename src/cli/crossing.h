@@ -27,6 +27,7 @@ struct crossing {
     struct channel *channel;
     const struct framed_allocator *alloc;
     struct crossing_way out, in;
+    bool early; /* the server said something before anything was asked */
 };
 
 /* Makes our opening. `terms` are borrowed until fini, `alloc` too. FRAMED_NOMEM, FRAMED_OS. */

@@ -10,6 +10,20 @@
 #include "keyfile.h"
 #include <framed/net.h>
 
+/* How many handshakes of ours are under way at once, and how long after one the next with public keys begins: a server lets 16 of one
+ * address be under way, and begin 62 of the second kind in a second. */
+enum { HANDSHAKES_MOST = 6, HANDSHAKE_PAUSE_MS = 20 };
+
+static inline bool keyring_is_keyed(enum framed_protection protection)
+{
+    return protection >= FRAMED_SHARED_KEY;
+}
+
+static inline bool keyring_is_public(enum framed_protection protection)
+{
+    return protection >= FRAMED_PINNED_KEYS;
+}
+
 /* All zero is an empty one. */
 struct keyring {
     enum framed_protection protection; /* what all of them together are for, or --checksum */

@@ -439,6 +439,16 @@ static bool take(struct load_conn *c, struct framed_bytes in, uint64_t now)
     return false;
 }
 
+/* For people. That we are not let in explains whatever else happens. */
+static void note_why(struct load_conn *c, enum framed_status st)
+{
+    struct load_thread *t = c->thread;
+    if (t->turned_away) return;
+    t->turned_away = c->turned_away;
+    if (!framed_channel_why(c->channel, st, t->result.opening, sizeof t->result.opening))
+        (void)snprintf(t->result.opening, sizeof t->result.opening, "%s", framed_status_text(st));
+}
+
 /* Encrypted: opens the records that have come. False: the connection has been ended. */
 static bool take_records(struct load_conn *c, struct framed_bytes in, uint64_t now)
 {
@@ -450,8 +460,10 @@ static bool take_records(struct load_conn *c, struct framed_bytes in, uint64_t n
     if (st == FRAMED_MORE) st = framed_reader_park(&t->reader);
     if (st == FRAMED_OK) return true;
     if (st == FRAMED_NOMEM) load_trouble(c->thread, st);
-    if (st != FRAMED_CLOSED) (void)framed_channel_why(c->channel, st, c->thread->result.opening, LOAD_WHY_ROOM);
-    load_conn_end(c, st == FRAMED_CLOSED && framed_scan_end(&c->scan) == FRAMED_CLOSED ? LOAD_CLOSED : LOAD_PROTOCOL);
+    c->turned_away = t->refused;
+    if (st != FRAMED_CLOSED) note_why(c, st);
+    bool orderly = st == FRAMED_CLOSED && framed_scan_end(&c->scan) == FRAMED_CLOSED;
+    load_conn_end(c, orderly || (t->refused && c->in_flight == c->expired) ? LOAD_CLOSED : LOAD_PROTOCOL);
     return false;
 }
 
@@ -489,12 +501,11 @@ enum framed_status load_conn_ask(struct load_conn *c)
 static void answer_came(struct load_conn *c, enum framed_status st, struct framed_bytes in)
 {
     struct load_result *r = &c->thread->result;
-    r->opening[0] = '\0';
+    c->turned_away = false;
     if (st == FRAMED_CLOSED) st = framed_channel_end(c->channel);
     if (st == FRAMED_OK) st = framed_channel_next(c->channel, &in, framed_os_allocator());
     if (st != FRAMED_OK && st != FRAMED_MORE) {
-        if (!framed_channel_why(c->channel, st, r->opening, sizeof r->opening))
-            (void)snprintf(r->opening, sizeof r->opening, "%s", framed_status_text(st));
+        note_why(c, st);
         load_conn_agreed(c, st);
         return;
     }

@@ -7,13 +7,12 @@
  *     connecting -> ready -> (start) running -> stopping -> over
  */
 #include "load_thread.h"
+#include "keyring.h"
 #include <stdio.h>
 #include <string.h>
 
 enum {
     CONNECTING_MOST = 128, /* at once, of a thread: a listener's queue is finite */
-    HANDSHAKES_MOST =
-        6, /* at once, of all: a server lets 16 of one address be under way, and counts some that are through here */
     TICK_LEAST_MS = 1,
     TICK_MOST_MS = 50,
     SPIN_NS = 2 * NS_A_MS, /* the last of a wait for what is due is not slept: waking up takes longer than many a reply */
@@ -116,7 +115,7 @@ static void connect_one(struct load_conn *c, uint64_t now)
 
 static uint32_t connecting_most(const struct load_plan *plan)
 {
-    if (plan->protection < FRAMED_SHARED_KEY) return CONNECTING_MOST;
+    if (!keyring_is_keyed(plan->protection)) return CONNECTING_MOST;
     return plan->threads < HANDSHAKES_MOST ? HANDSHAKES_MOST / plan->threads : 1;
 }
 
@@ -124,7 +123,11 @@ static uint32_t connecting_most(const struct load_plan *plan)
 static void connect_more(struct load_thread *t, uint64_t now)
 {
     uint32_t most = connecting_most(t->plan);
-    while (t->next_to_open < t->conn_count && t->connecting < most) connect_one(&t->conns[t->next_to_open++], now);
+    while (t->next_to_open < t->conn_count && t->connecting < most && now >= t->open_ns) {
+        if (keyring_is_public(t->plan->protection))
+            t->open_ns = now + (uint64_t)HANDSHAKE_PAUSE_MS * NS_A_MS * t->plan->threads;
+        connect_one(&t->conns[t->next_to_open++], now);
+    }
 }
 
 void load_conn_connected(struct os_socket *s, enum framed_status st)
@@ -175,11 +178,12 @@ void load_conn_closed(struct os_socket *s)
     c->state = CONN_DOWN;
     c->since_ns = now;
     if (t->stopping && t->live == 0) return;
-    if (c->tried == 0 && c->number == c->number_before) { /* it was of no use: not at once again */
+    if (c->tried == 0 && !c->undecided &&
+        (c->number == c->number_before || c->turned_away)) { /* it was of no use: not at once again */
         c->since_ns = now + (uint64_t)RETRY_MS * NS_A_MS;
         return;
     }
-    if (c->tried == 0)
+    if (c->tried == 0 && !c->undecided)
         connect_one(c, now);
     else if (c->tried < t->plan->where.n)
         connect_next(c, now);
@@ -305,6 +309,7 @@ static void turn(struct load_thread *t)
     uint64_t now = framed_os_clock_ns();
     tick(t, now);
     uint64_t due = OS_FOREVER, until = t->tick_ns;
+    if (t->next_to_open < t->conn_count && t->open_ns > now && t->open_ns < until) until = t->open_ns;
     if (t->running) {
         if (t->plan->rate > 0) release_due(t, now);
         if (now >= t->stop_ns) t->stopping = true;

@@ -55,6 +55,7 @@ struct load_conn {
     bool has_next; /* next_len has been drawn */
 
     uint64_t asked_ns;       /* since when it opens; 0: it does not yet */
+    bool turned_away;        /* our key is not allowed there */
     struct channel *channel; /* from then on */
     struct framed_scan scan; /* the reply */
     uint32_t got;            /* bytes of its payload */
@@ -92,10 +93,12 @@ struct load_thread {
     uint64_t live;     /* under way, and their time not over */
     uint64_t waiting;  /* open loop: due, and neither sent nor given up */
     uint64_t measure_ns, stop_ns, tick_ns, down_since_ns;
+    uint64_t open_ns; /* not before is the next connection opened for the first time */
     uint64_t wait_from_ns;
-    bool in_wait;  /* nothing has happened yet */
-    bool running;  /* requests are made */
-    bool stopping; /* no more are */
+    bool in_wait;     /* nothing has happened yet */
+    bool running;     /* requests are made */
+    bool stopping;    /* no more are */
+    bool turned_away; /* a connection was: that is why, whatever else happens */
     uint8_t *batch;
 
     _Atomic uint64_t ok_so_far, failed_so_far;

@@ -12,6 +12,7 @@
  */
 #include "tap.h"
 #include "crossing.h"
+#include "keyring.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -44,6 +45,7 @@ struct tap_pair {
     enum framed_status why; /* the connecting failed so */
     uint8_t tried;          /* addresses of the target */
     uint8_t sockets;        /* `closed` still to come */
+    bool is_opening;        /* and counted in tap->opening */
 };
 
 static struct side *side_of(struct os_socket *s)
@@ -91,11 +93,23 @@ static void close_both(struct tap_pair *p)
     if (p->sockets > 1) framed_os_close(&p->target.sock);
 }
 
+/* A target that wants keys is told that this is an end and no cut, as far as there is room for it. */
+static void part(struct tap_pair *p)
+{
+    struct framed_buf *held = &p->client.held;
+    if (p->state != RELAYING || p->crossing == NULL || p->target.told || p->client.rest.len > 0) return;
+    size_t taken;
+    if (framed_crossing_end(p->crossing, held) != FRAMED_OK || held->len == 0) return;
+    const struct framed_bytes bytes = framed_bytes_of(held->at, held->len);
+    (void)framed_os_offer(&p->target.sock, &bytes, 1, &taken);
+}
+
 /* Why: NULL when both ends had finished, or we do. */
 static void pair_close(struct tap_pair *p, const char *why)
 {
     if (p->state == CLOSING) return;
     framed_watch_closed(p->tap->watch, &p->watched, framed_os_clock_ns(), why);
+    if (why == NULL) part(p);
     close_both(p);
 }
 
@@ -112,9 +126,16 @@ static void pair_broke(const struct side *s, enum framed_status st)
     pair_close(s->pair, why);
 }
 
+static void no_longer_opening(struct tap_pair *p)
+{
+    p->tap->opening -= p->is_opening;
+    p->is_opening = false;
+}
+
 static void pair_free(struct tap_pair *p)
 {
     struct tap *tap = p->tap;
+    no_longer_opening(p);
     drop_rest(&p->client);
     drop_rest(&p->target);
     if (p->crossing != NULL) framed_crossing_fini(p->crossing);
@@ -363,7 +384,9 @@ static void opening_received(struct tap_pair *p, enum framed_status st, struct f
         cannot_open(p, st);
     } else if (open) {
         framed_wheel_clear(&p->tap->loop.wheel, &p->opening_timer);
+        no_longer_opening(p);
         relay(p);
+        accept_more(p->tap);
     }
 }
 
@@ -425,6 +448,21 @@ static void connect_next(struct tap_pair *p)
 
 /* ---- accepting ---- */
 
+static enum framed_protection protection_of(const struct tap *tap)
+{
+    return tap->terms != NULL ? (enum framed_protection)(tap->terms->mode >> 4) : FRAMED_UNPROTECTED;
+}
+
+/* All come from our address: as many as a target lets do so. The backlog keeps the others. */
+static void note_handshake(struct tap_pair *p)
+{
+    struct tap *tap = p->tap;
+    p->is_opening = keyring_is_keyed(protection_of(tap));
+    tap->opening += p->is_opening;
+    if (keyring_is_public(protection_of(tap)))
+        framed_wheel_set(&tap->loop.wheel, &tap->accept_timer, framed_loop_now(&tap->loop) + HANDSHAKE_PAUSE_MS);
+}
+
 static enum framed_status pair_begin(struct tap *tap, intptr_t handle, const struct os_address *peer)
 {
     struct tap_pair *p = take(tap, sizeof *p);
@@ -441,6 +479,7 @@ static enum framed_status pair_begin(struct tap *tap, intptr_t handle, const str
     if (p->next != NULL) p->next->link = &p->next;
     tap->pairs = p;
     tap->pair_count++;
+    note_handshake(p);
     tap->sockets++;
     p->sockets = 1;
     framed_os_keepalive(&p->client.sock, KEEPALIVE_MS, KEEPALIVE_GIVE_UP_MS);
@@ -459,7 +498,9 @@ static void accept_failed(struct tap *tap, enum framed_status st)
 
 static void accept_more(struct tap *tap)
 {
-    if (!tap->listening || tap->stopping || tap->pair_count >= tap->pairs_most || timer_is_set(&tap->accept_timer)) return;
+    if (!tap->listening || tap->stopping || tap->pair_count >= tap->pairs_most || tap->opening >= HANDSHAKES_MOST ||
+        timer_is_set(&tap->accept_timer))
+        return;
     enum framed_status st = framed_os_accept(&tap->listener);
     if (st != FRAMED_OK) accept_failed(tap, st);
 }

@@ -27,6 +27,7 @@ struct tap {
     struct tap_pair *pairs;
     uint32_t last_number;
     uint32_t pair_count, pairs_most;
+    uint32_t opening; /* pairs that are not through their opening yet */
     uint32_t sockets; /* `closed` still to come */
     struct timer accept_timer, stop_timer;
     bool listening, adopted, accept_failing, stopping;

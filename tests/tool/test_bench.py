@@ -225,6 +225,16 @@ class Load(Case):
             self.assertEqual(self.said(done)["ok"] + self.said(done)["failed"] - self.said(done)["failures"]["connect"], 10)
 
 
+    def test_a_descriptor_that_does_not_open_is_given_up(self):
+        for says_nothing, code in ((False, 5), (True, 4)):
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                if not says_nothing:
+                    ours.shutdown(socket.SHUT_WR)
+                done = self.run_tool("bench", f"fd:{theirs.fileno()}", "-n", "10", "--checksum", "crc32c", "--timeout", "200ms", pass_fds=[theirs.fileno()])
+            self.assert_code(done, code, "cannot connect to fd:")
+
+
 class Failures(Case):
     def test_a_wrong_reply_is_a_mismatch_if_replies_are_compared(self):
         def wrong(payload):

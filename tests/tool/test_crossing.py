@@ -8,7 +8,7 @@ import threading
 import unittest
 
 from test_keys import SODIUM, KeysTest, pass_on
-from test_tap import TapTest, exchange, noise, recorded
+from test_tap import TapTest, exchange, noise, peer_sums, recorded
 from toolkit import frame, read_exactly, read_frame, read_to_end
 
 SIZES = (0, 1, 2, 64, 1000, 65514, 65518, 65519, 65535, 65536, 300000)
@@ -112,14 +112,30 @@ class WhatPasses(CrossingTest):
         _, tap = self.behind(("--checksum", "crc32c"))
         self.assertIn(", crc32c)", tap.stderr)
 
-    def test_connections_at_once(self):
-        options, mine = self.ways()[-1]
-        _, tap = self.behind(options, mine=mine)
-        socks = [self.connect(tap.address) for _ in range(12)]
-        for i, sock in enumerate(socks):
-            sock.sendall(frame(b"%d" % i))
-        for i, sock in enumerate(socks):
-            self.assertEqual(read_frame(sock), b"%d" % i)
+    def test_many_connections_at_once_are_opened_as_fast_as_the_target_lets_one_address(self):
+        for options, mine in self.ways():
+            _, tap = self.behind(options, mine=mine)
+            socks = [self.connect(tap.address) for _ in range(100 if "--key" not in mine else 70)]
+            for i, sock in enumerate(socks):
+                sock.sendall(frame(b"%d" % i))
+            for i, sock in enumerate(socks):
+                self.assertEqual(read_frame(sock), b"%d" % i)
+
+    def test_frames_above_the_limit_of_what_is_shown(self):
+        for options, mine in self.ways()[:3]:
+            _, tap = self.behind((*options, "--max-frame", "64MiB"), mine=mine)
+            sock = self.connect(tap.address)
+            data = frame(noise(17 << 20))
+            self.assertEqual(exchange(sock, data), data)
+
+    def test_a_tap_that_stops_ends_connections_in_order(self):
+        for options, mine in self.ways():
+            server, tap = self.behind(options, mine=mine)
+            sock = self.connect(tap.address)
+            self.assertEqual(exchange(sock, frame(b"x")), frame(b"x"))
+            self.stop(tap)
+            server.wait_line("closed: the peer closed the connection$")
+            self.assertNotIn("cut off", server.stderr)
 
 
 class WhatDoesNot(CrossingTest):
@@ -175,6 +191,17 @@ class WhatDoesNot(CrossingTest):
         server.wait()
         self.assertEqual(self.closed(sock), b"")
         tap.wait_line("target: (the stream was cut off|connection reset)")
+
+    def test_a_frame_before_anything_was_asked_is_refused_and_said(self):
+        def talk(sock):
+            checked = peer_sums.Checked("acceptor")
+            checked.read_opening(lambda n: read_exactly(sock, n))
+            sock.sendall(checked.opening() + frame(checked.ours.seal(b"nobody asked")))
+            sock.recv(1)
+
+        tap = self.tap(self.peer(talk).address, "--checksum", "crc32c")
+        self.assertEqual(self.closed(self.connect(tap.address)), b"")
+        tap.wait_line("a frame came before anything was asked")
 
     def test_a_client_that_speaks_no_frames_is_closed_where_checksums_are_wanted(self):
         _, tap = self.behind(("--checksum", "crc32c"))

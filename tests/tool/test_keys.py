@@ -338,6 +338,12 @@ class Bench(KeysTest):
         done, said = self.bench(self.serve(*shared).address, *shared, "-c", "300", "-T", "2", "-n", "3000")
         self.assertEqual((done.returncode, said["ok"], said["failed"]), (0, 3000, 0), done.stderr)
 
+    def test_public_keys_are_not_shown_faster_than_a_server_lets_one_address(self):
+        server = self.serve_pinned()
+        mine = (*self.key("alice"), "--peer-key", self.server_public)
+        done, said = self.bench(server.address, *mine, "-c", "80", "-T", "2", "-n", "800")
+        self.assertEqual((done.returncode, said["ok"], said["failed"]), (0, 800, 0), done.stderr)
+
     def test_it_loads_nobody_else_and_says_why(self):
         server = self.serve_pinned()
         self.pair("mallory")
@@ -349,6 +355,10 @@ class Bench(KeysTest):
         done, said = self.bench(server.address, *self.key("mallory"), "--peer-key", self.server_public, "-n", "3", "--timeout", "1s")
         self.assertEqual((done.returncode, said["ok"] if said else 0), (5, 0), done.stderr)
         self.assertIn("our key is not allowed there", done.stderr)
+        done, said = self.bench(server.address, *self.key("mallory"), "--peer-key", self.server_public, "-c", "10", "-d", "1s", "--timeout", "1s")
+        self.assertIn("our key is not allowed there", done.stderr)
+        self.assertEqual((said["ok"], said["failures"]["unasked"]), (0, 0))
+        self.assertLess(said["sent"], 500)  # who is not let in does not try again at once
 
     def test_what_was_changed_or_cut_on_its_way_is_a_failure(self):
         shared = self.shared("psk", "me")
