@@ -178,6 +178,7 @@ enum cli_exit framed_keyring_load(struct keyring *ring, const struct cli_options
     }
     ring->protection = asked_for(options);
     if (value[OPT_CHECKSUM].given) code = framed_option_is_built(ring->protection);
+    if (keyring_is_keyed(ring->protection) && (CHANNEL_BUILT & CHANNEL_KEYED) == 0) code = told(FRAMED_UNSUPPORTED, "");
     if (code == CLI_SUCCESS && value[OPT_KEY].given) code = load_secret(ring, value[OPT_KEY].text);
     ring->peers_path = value[OPT_AUTHORIZED_PEERS].given ? value[OPT_AUTHORIZED_PEERS].text : NULL;
     ring->shared_path = value[OPT_PSK_FILE].given ? value[OPT_PSK_FILE].text : NULL;

@@ -142,7 +142,10 @@ class WhatDoesNot(CrossingTest):
     def test_a_target_that_does_not_agree_is_said_and_the_client_is_closed(self):
         for options, mine in self.ways():
             plain = self.peer(lambda sock: sock.recv(100))
-            for target, words in ((plain.address, "ended inside the "), (self.serve("--checksum", "blake2b" if SODIUM and "crc32c" in mine else "crc32c").address, "")):
+            targets = [(plain.address, "ended inside the ")]
+            if SODIUM:  # one that wants something else
+                targets.append((self.serve("--checksum", "blake2b" if "crc32c" in mine else "crc32c").address, ""))
+            for target, words in targets:
                 tap = self.tap(target, *mine)
                 sock = self.connect(tap.address)
                 sock.sendall(frame(b"nobody sees this"))

@@ -473,7 +473,8 @@ class Without(KeysTest):
         os.chmod(file, 0o600)
         peers = self.write("peers", "")
         self.assert_code(self.run_tool("serve", "127.0.0.1:0", "--key", file, "--authorized-peers", peers), 7, "libsodium")
-        self.assert_code(self.run_tool("serve", "127.0.0.1:0", "--psk", file), 7, "libsodium")
+        for psk in (file, self.path("nothing")):
+            self.assert_code(self.run_tool("serve", "127.0.0.1:0", "--psk", psk), 7, "libsodium")
         self.assert_code(self.run_tool("call", "127.0.0.1:1", "-m", "x", "--psk", file), 7, "libsodium")
         self.assert_code(self.run_tool("bench", "127.0.0.1:1", "--psk", file), 7, "libsodium")
         self.assert_code(self.run_tool("scan", "127.0.0.1:1"), 7, "libsodium")
