@@ -108,6 +108,15 @@ stage_big_endian() {
     RUN_ONLY=c QUICK=1 make -j"$jobs" BUILD="$build" test-big-endian
 }
 
+# Without libsodium: what needs it says so, and everything else goes on. (make SODIUM=0 test is all of it.)
+stage_bare() {
+    local bare=$build/bare test
+    make -j"$jobs" BUILD="$bare" SODIUM=0 WERROR=1 all || return 1
+    for test in keys keygen crossing; do
+        BUILD=$bare FRAMED=$bare/framed "${PYTHON:-python3}" -B "tests/tool/test_$test.py" || return 1
+    done
+}
+
 # Instructions per message against the recorded figures.
 stage_count() {
     BUILD=$build tests/count/count.sh
@@ -126,7 +135,7 @@ stage_net() {
 # Three at a time: most use one core, and several wait most of their time. The long ones first; what several need is built before.
 build_first test-deps all tests "$build/tests/words"
 share() {
-    lane windows asan,sim words lint peers clang m32 tsan fuzz conform big_endian musl strace net count recall format shells \
+    lane windows asan,sim words lint peers clang m32 tsan fuzz conform big_endian musl strace net count bare recall format shells \
         layers
 }
 share &
