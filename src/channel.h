@@ -89,10 +89,9 @@ size_t framed_channel_wants(const struct channel *ch);
 /* Bytes behind each payload that comes, once it is open. */
 uint32_t framed_channel_trailer(const struct channel *ch);
 
-/* Judges a frame, and takes its trailer off. False: the trailer was wrong. */
+/* Judges a frame that has a trailer, and takes it off. False: it was wrong. */
 static inline bool channel_check(struct channel *ch, struct framed_bytes *payload)
 {
-    if (ch->out.trailer == 0) return true;
     const struct framed_sum_place place = {.from = ch->terms->connects ? FRAMED_ACCEPTOR : FRAMED_CONNECTOR,
                                            .with = ch->out.next.with,
                                            .counter = ch->u.received++};

@@ -9,7 +9,7 @@
 #include "../proto/be.h"
 #include <stdio.h>
 
-enum { VIEWS_AT_ONCE = 64, SEND_UNIT = 64 << 10 };
+enum { VIEWS_AT_ONCE = 64, SEND_UNIT = 64 << 10, HALF_LEAST = 4 << 10 };
 
 static struct conn *conn_of(struct os_socket *s)
 {
@@ -36,7 +36,7 @@ static void arm(struct conn *c)
     struct conn_io *io = c->io;
     struct channel *ch = c->channel;
     uint32_t trailer = framed_channel_trailer(ch), most = c->kind->max_frame;
-    if (ch->tunnel == NULL) io->frame = channel_frame;
+    if (trailer > 0) io->frame = channel_frame;
     framed_writer_seal(&io->writer, &ch->out);
     framed_reader_init(&io->reader, most < FRAMED_FRAME_MOST - trailer ? most + trailer : FRAMED_FRAME_MOST, 0,
                        memory_of(c));
@@ -484,11 +484,21 @@ enum framed_status framed_conn_take(struct conn *c, struct framed_bytes payload,
     return framed_reader_take(&c->io->reader, payload, buf);
 }
 
-/* Of an extended connection. */
+/* Half of a long row of answers leaves while the rest is still made, if nobody else waits for us: its checksums take both ends so
+ * long that they had better work at once. */
+static void flush_half(struct conn *c)
+{
+    const struct conn_io *io = c->io;
+    size_t left = (size_t)(io->reader.end - io->reader.at);
+    if (left >= HALF_LEAST && io->writer.unsent >= left && !c->kind->loop->crowded) framed_conn_flush(c);
+}
+
+/* Of a connection with checksums. */
 static void channel_frame(struct conn *c, struct framed_bytes payload)
 {
     if (channel_check(c->channel, &payload)) {
         c->kind->ops->frame(c, payload);
+        if (c->io->writer.unsent >= HALF_LEAST) flush_half(c);
         return;
     }
     c->io->spoiled = true;

@@ -247,11 +247,11 @@ static void fill_batch(struct load_conn *c, uint64_t now)
 {
     const struct load_plan *plan = c->thread->plan;
     uint8_t *at = c->thread->batch;
-    size_t used = 0;
     uint32_t trailer = trailer_of(plan);
+    size_t used = 0, room = trailer > 0 && c->thread->conn_count == 1 ? (size_t)HALF_BATCH : (size_t)BATCH;
     while (may_begin(c)) {
         uint32_t len = next_len(c), n = stamped(plan, len);
-        if (len > BATCHED_MOST || used + FRAMED_LENGTH_SIZE + len + trailer > BATCH) break;
+        if (len > BATCHED_MOST || used + FRAMED_LENGTH_SIZE + len + trailer > room) break;
         used += put_head(c, at + used);
         memcpy(at + used, plan->body.at + n, len - n);
         used += len - n;

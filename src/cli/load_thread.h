@@ -7,7 +7,7 @@
 
 #include "load.h"
 
-enum { NS_A_MS = 1000000, STAMP = 8, BATCH = 64 << 10, BATCHED_MOST = 16 << 10, OPENING_MS = 5000 };
+enum { NS_A_MS = 1000000, STAMP = 8, BATCH = 64 << 10, HALF_BATCH = 10 << 10, BATCHED_MOST = 16 << 10, OPENING_MS = 5000 };
 
 /* A request under way. */
 struct flight {

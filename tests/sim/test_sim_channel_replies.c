@@ -215,11 +215,60 @@ static void reply_too_long_for_the_peer_spoils_no_other_connection(void **state)
     rig_stop(&rig);
 }
 
+enum { ROW = 200, OF_ROW = 64 };
+static uint64_t left_at_the_last; /* bytes that had left when the last of a row was answered */
+
+static void note_what_has_left(void *ctx, struct framed_call *call)
+{
+    struct rig *rig = ctx;
+    if (++rig->started % ROW == 0) left_at_the_last = rig_stats(rig).bytes_out;
+    (void)framed_call_reply(call, framed_call_body(call));
+}
+
+/* A row of small frames in one piece, behind an opening. */
+static struct sim_peer *row_from(const char *opening, size_t n, bool summed)
+{
+    static uint8_t row[ROW * (FRAMED_LENGTH_SIZE + OF_ROW + FRAMED_SUM_SIZE)];
+    const size_t len = OF_ROW + (summed ? FRAMED_SUM_SIZE : 0);
+    struct sim_peer *peer = connected();
+    sim_peer_send(peer, opening, n);
+    sim_run_ms(5);
+    for (size_t i = 0; i < ROW; i++) {
+        uint8_t *frame = row + i * (FRAMED_LENGTH_SIZE + len);
+        assert_int_equal(framed_length_encode(frame, (uint32_t)len, FRAMED_FRAME_MOST), FRAMED_OK);
+        if (summed)
+            assert_int_equal(
+                framed_sum_add(frame + FRAMED_LENGTH_SIZE, OF_ROW, &(struct framed_sum_place){.counter = i + 1}), FRAMED_OK);
+    }
+    sim_peer_send(peer, row, ROW * (FRAMED_LENGTH_SIZE + len));
+    return peer;
+}
+
+static void half_of_a_row_of_answers_with_checksums_leaves_while_the_rest_is_made(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_start(&rig, 0);
+    rig.config.handler = note_what_has_left;
+    rig_serve(&rig);
+    (void)row_from(OPENING, SIZE(OPENING), true);
+    sim_run_ms(5);
+    assert_int_equal(rig.started, ROW);
+    assert_in_range(left_at_the_last, ROW * OF_ROW / 3, ROW * (OF_ROW + 8) * 2 / 3);
+    (void)row_from(PLAIN_OPENING, SIZE(PLAIN_OPENING), false); /* without them it would only cost a send */
+    uint64_t before = rig_stats(&rig).bytes_out;
+    sim_run_ms(5);
+    assert_int_equal(rig.started, 2 * ROW);
+    assert_int_equal(left_at_the_last, before);
+    rig_stop(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parts_of_bodies_have_right_trailers),
         cmocka_unit_test(parts_of_bodies_go_without_trailers_in_mode_00),
+        cmocka_unit_test(half_of_a_row_of_answers_with_checksums_leaves_while_the_rest_is_made),
         cmocka_unit_test(reply_too_long_for_the_peer_holds_no_memory),
         cmocka_unit_test(reply_too_long_for_the_peer_spoils_no_other_connection),
     };
