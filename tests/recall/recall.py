@@ -386,7 +386,7 @@ def compiles(tree, bug):
     for path in bug.files():
         if path.endswith(".h"):
             continue
-        done = subprocess.run(["cc", "-std=c11", "-fsyntax-only", "-Iinclude", "-Iproto", "-Isrc", "-Isrc/os", path], cwd=tree,
+        done = subprocess.run(["cc", "-std=c11", "-fsyntax-only", "-DFRAMED_SODIUM", "-Iinclude", "-Iproto", "-Isrc", "-Isrc/os", path], cwd=tree,
                               capture_output=True, text=True, timeout=SLOWEST_S, check=False)
         if done.returncode != 0:
             raise Stale("does not compile: " + done.stderr.splitlines()[0])
