@@ -46,6 +46,7 @@
     X(deadlines)                                                                                                            \
     X(log_lines)                                                                                                            \
     X(allocated)   /* by the server, now: bytes */                                                                          \
+    X(in_use)      /* of its process, when all were hushed: bytes that malloc has given out to anybody */                   \
     X(connections) /* now */                                                                                                \
     X(open_calls)  /* now */
 #define LEDGER_FIELDS(X) LEDGER_LOSSES(X) LEDGER_FIGURES(X)

@@ -215,7 +215,11 @@ static void *tell(void *ctx)
             atomic_store(&ledger->connections, now.connections);
             atomic_store(&ledger->open_calls, now.open_calls);
             /* What the C library keeps for later is not ours: a sample is to see what we hold. */
-            if (atomic_load(&ledger->hush) != 0 && now.connections == 0 && now.open_calls == 0) (void)malloc_trim(0);
+            if (atomic_load(&ledger->hush) != 0 && now.connections == 0 && now.open_calls == 0) {
+                (void)malloc_trim(0);
+                const struct mallinfo2 info = mallinfo2();
+                atomic_store(&ledger->in_use, info.uordblks + info.hblkhd);
+            }
         }
         pthread_mutex_unlock(&lock);
         ledger_pause(20);
