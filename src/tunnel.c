@@ -118,7 +118,8 @@ static enum framed_status seal_next(struct tunnel *t, struct framed_writer *writ
     if (st != FRAMED_OK) return st;
     for (size_t got = 0; got < n;) {
         struct framed_bytes views[VIEWS_AT_ONCE];
-        size_t more = gather(body + got, n - got, views, framed_writer_views(writer, views, VIEWS_AT_ONCE));
+        size_t count = framed_writer_views(writer, views, VIEWS_AT_ONCE);
+        size_t more = gather(body + got, n - got, views, count);
         framed_writer_sent(writer, more);
         got += more;
     }
