@@ -84,7 +84,8 @@ static void handshake_has_a_deadline_that_dribbling_does_not_move(void **state)
         hand_compose(&dribbles);
         hand_knock(&half); /* and then message 3, or a first record, byte by byte */
         size_t len = half.flight_len;
-        uint8_t *record = hand_seal(&half, RECORD_PAD, "", 0, len > 0 ? &(size_t){0} : &len);
+        size_t ignored = 0;
+        uint8_t *record = hand_seal(&half, RECORD_PAD, "", 0, len > 0 ? &ignored : &len);
         for (size_t n = 0; n < 12; n++) {
             sim_peer_send(dribbles.peer, dribbles.flight + n, 1);
             if (n >= 2 && n - 2 < len) sim_peer_send(half.peer, (half.flight_len > 0 ? half.flight : record) + n - 2, 1);
