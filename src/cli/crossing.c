@@ -133,7 +133,7 @@ enum framed_status framed_crossing_out(struct crossing *x, struct framed_bytes f
     if (tunnel_of(x) == NULL) return each_token(x, &x->out, from_client, to_server, add_sum);
     enum framed_status st = FRAMED_OK;
     while (st == FRAMED_OK && from_client.len > 0) {
-        size_t sealed;
+        size_t sealed = 0;
         st = framed_tunnel_seal_views(tunnel_of(x), &from_client, 1, false, &sealed);
         if (st == FRAMED_OK) st = put_waiting(x, to_server);
         from_client = framed_bytes_of(from_client.at + sealed, from_client.len - sealed);

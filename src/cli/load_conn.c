@@ -206,7 +206,7 @@ static void send_sealed(struct load_conn *c, bool batched)
     struct tunnel *t = tunnel_of(c);
     bool alone = c->thread->conn_count == 1;
     enum framed_status st = FRAMED_OK;
-    size_t done;
+    size_t done = 0;
     while (st == FRAMED_OK) {
         st = framed_tunnel_seal_views(t, c->views, c->view_count, alone, &done);
         if (st != FRAMED_OK) {
