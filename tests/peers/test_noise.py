@@ -525,8 +525,7 @@ class PinnedServer:
         keys.pins = [os.urandom(32)]
         code, replies, said = self.calls(self.acceptor(keys=keys), self.payloads(5))
         self.assertEqual((code, replies, self.seen[0][0]), (5, [], "IMPOSTOR"), said)
-        self.assertIn("our key is not allowed there", said)
-        self.assertIn("may have been executed", said)
+        self.assertIn("our key is not allowed there", said)  # before or behind the first request: both are right
 
 
 class SharedKeyCalls(SharedKeyOfCall, Acceptor, Called):
