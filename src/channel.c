@@ -11,13 +11,19 @@
 
 _Static_assert(sizeof(struct channel) <= 64, "the smallest block of the pool");
 
+/* What we say that we accept. A limit below the least that can be announced holds all the same. */
+static uint32_t announced(uint32_t max_frame)
+{
+    return max_frame < FRAMED_PARAMETER_LEAST ? FRAMED_PARAMETER_LEAST : max_frame;
+}
+
 struct channel_terms framed_channel_listens(uint32_t protections, uint32_t max_frame)
 {
     bool plain = protections & 1u << FRAMED_UNPROTECTED;
     return (struct channel_terms){
         .accepts = {.with = {[FRAMED_ORDERED] = (uint16_t)protections}, .plain = plain},
         .plain = protections == 1u << FRAMED_UNPROTECTED,
-        .max_frame = max_frame,
+        .max_frame = announced(max_frame),
     };
 }
 
@@ -27,7 +33,7 @@ struct channel_terms framed_channel_connects(enum framed_protection protection, 
         .connects = true,
         .mode = framed_mode(protection, FRAMED_ORDERED),
         .plain = protection == FRAMED_UNPROTECTED,
-        .max_frame = max_frame,
+        .max_frame = announced(max_frame),
     };
 }
 
@@ -80,18 +86,11 @@ void framed_channel_free(struct channel *ch, const struct framed_allocator *allo
     mem_free(alloc, ch, sizeof *ch);
 }
 
-/* What we accept. A limit below the least that can be announced holds all the same. */
-static struct framed_hello our_hello(const struct channel_terms *terms)
-{
-    uint32_t max = terms->max_frame;
-    return (struct framed_hello){.max_frame = max < FRAMED_PARAMETER_LEAST ? FRAMED_PARAMETER_LEAST : max};
-}
-
 size_t framed_channel_opening(const struct channel *ch, uint8_t bytes[FRAMED_OPENING_MOST])
 {
     size_t n;
     struct framed_fault fault;
-    struct framed_hello hello = our_hello(ch->terms);
+    const struct framed_hello hello = {.max_frame = ch->terms->max_frame};
     bool connects = ch->terms->connects;
     if (ch->tunnel != NULL) return 0;
     enum framed_status st = framed_opening_encode(bytes, &n, connects ? FRAMED_CONNECTOR : FRAMED_ACCEPTOR,

@@ -18,8 +18,8 @@ struct channel_terms {
     struct framed_accept accepts; /* of who listens: plain, too, or only one of these modes */
     uint8_t mode;                 /* of who connects: what is asked for, in the place of a plain connection */
     bool connects;
-    bool plain; /* nothing but plain connections: there is no channel */
-    uint32_t max_frame;
+    bool plain;                     /* nothing but plain connections: there is no channel */
+    uint32_t max_frame;             /* as it is announced */
     const struct tunnel_keys *keys; /* with protections from 8 up */
 };
 

@@ -75,13 +75,9 @@ static enum framed_status seal(struct tunnel *t, enum record_type type, size_t n
 /* How many of n bytes that wait the next record takes: if that overlaps, of a long one half, then the rest. */
 static size_t next_body(struct tunnel *t, size_t n, bool overlaps)
 {
-    size_t most = n < RECORD_BODY_MOST ? n : RECORD_BODY_MOST;
-    if (!overlaps || t->halved || n < HALVED_LEAST) {
-        t->halved = false;
-        return most;
-    }
-    t->halved = true;
-    return n / 2 < most ? n / 2 : most;
+    t->halved = overlaps && !t->halved && n >= HALVED_LEAST && n / 2 < RECORD_BODY_MOST;
+    if (t->halved) return n / 2;
+    return n < RECORD_BODY_MOST ? n : RECORD_BODY_MOST;
 }
 
 /* Room for a record of n bytes; they are then copied to *body. */
@@ -128,14 +124,12 @@ static enum framed_status seal_next(struct tunnel *t, struct framed_writer *writ
 
 enum framed_status framed_tunnel_seal(struct tunnel *t, struct framed_writer *writer, bool overlaps)
 {
-    enum framed_status st = FRAMED_OK;
+    enum framed_status st;
     size_t n = framed_writer_unsent(writer);
     if (n == 0 || t->at < t->end) return FRAMED_OK;
-    bool many = n > AT_ONCE_MOST;
-    if (many && reserve(t, AT_ONCE_MOST) != FRAMED_OK) many = false; /* for one there may be room */
-    do
-        if (st == FRAMED_OK) st = seal_next(t, writer, overlaps);
-    while (st == FRAMED_OK && many && framed_writer_unsent(writer) >= RECORD_BODY_MOST &&
+    if (n > AT_ONCE_MOST) (void)reserve(t, AT_ONCE_MOST); /* else for one there may be room */
+    do st = seal_next(t, writer, overlaps);
+    while (st == FRAMED_OK && framed_writer_unsent(writer) >= RECORD_BODY_MOST &&
            t->end + RECORD_HEAD + RECORD_BODY_MOST + RECORD_TAIL <= t->cap);
     return st;
 }
@@ -239,14 +233,9 @@ static void name_id(struct tunnel *t, struct framed_bytes id)
     t->id_len = (uint8_t)id.len;
 }
 
-static struct framed_hello hello_of(uint32_t max_frame)
-{
-    return (struct framed_hello){.max_frame = max_frame < FRAMED_PARAMETER_LEAST ? FRAMED_PARAMETER_LEAST : max_frame};
-}
-
 static enum framed_status opening_and_message_1(struct tunnel *t, uint32_t max_frame)
 {
-    struct framed_hello hello = hello_of(max_frame);
+    struct framed_hello hello = {.max_frame = max_frame};
     struct framed_fault fault;
     size_t n;
     if (has_shared_key(t->mode)) hello.key_id = framed_bytes_of(t->keys->key_id, t->keys->key_id_len);
@@ -285,7 +274,7 @@ static struct framed_bytes bytes_of(const struct framed_opening *o, uint8_t to[F
 static enum framed_status answer(struct tunnel *t, const struct framed_opening *o, uint32_t max_frame)
 {
     uint8_t bytes[FRAMED_OPENING_MOST];
-    const struct framed_hello theirs = framed_opening_hello(o), ours = hello_of(max_frame);
+    const struct framed_hello theirs = framed_opening_hello(o), ours = {.max_frame = max_frame};
     struct framed_key shared = t->keys->nobody;
     struct framed_fault fault;
     size_t n;
@@ -335,9 +324,11 @@ bool framed_tunnel_trusts(struct tunnel *t)
         t->refused = !is_pinned(t);
         return !t->refused;
     }
-    t->name[0] = '\0';
+    char name[FRAMED_PEER_NAME_SIZE] = "";
     struct framed_peer peer = framed_tunnel_peer(t);
+    peer.name = name;
     t->refused = !t->keys->trusts(t->owner, &peer);
+    if (!t->refused || name[0] != '\0') memcpy(t->name, name, sizeof t->name); /* who is not known any more had one */
     t->limit = peer.max_frame;
     return !t->refused;
 }

@@ -159,7 +159,7 @@ class Pinned(KeysTest):
         alice, bob_pings = self.replies(server.address, "alice"), self.replies(server.address, "bob")
         self.write("peers", f"{self.alice} alice\n")
         server.signal(signal.SIGHUP)
-        server.wait_line("closed: the peer's key is not allowed here")
+        server.wait_line(r"\(bob\) closed: the peer's key is not allowed here")
         self.assertNotEqual(bob_pings.finish()[0], 0)
         self.assertIn(b"reply from", alice.read_line())
         self.assertNotEqual(self.call(server, *self.key("bob"), "--peer-key", self.server_public).returncode, 0)
