@@ -15,7 +15,6 @@ struct bench_told {
     const char *address;
     struct load_plan plan; /* all but where to, and whom to tell */
     struct keyring ring;
-    struct tunnel_keys keys; /* the plan's */
     struct framed_buf body;
     char sizes[60]; /* of payloads, for people */
     struct bench_limit limits[BENCH_LIMITS_MOST];

@@ -184,7 +184,7 @@ static enum cli_exit set_keys(struct bench_told *b)
 {
     enum cli_exit code = framed_keyring_load(&b->ring, b->options, b->address);
     b->plan.protection = b->ring.protection;
-    return code == CLI_SUCCESS ? framed_keyring_terms(&b->ring, b->plan.max_frame, &b->keys, &b->plan.terms) : code;
+    return code == CLI_SUCCESS ? framed_keyring_terms(&b->ring, b->plan.max_frame, &b->plan.terms) : code;
 }
 
 /* What a frame with a checksum has room for. */
@@ -220,7 +220,6 @@ enum cli_exit framed_bench_read_options(struct bench_told *b, const struct cli_o
 void framed_bench_forget(struct bench_told *b)
 {
     framed_keyring_free(&b->ring);
-    framed_wipe(&b->keys, sizeof b->keys);
     framed_buf_fini(&b->body, framed_os_allocator());
 }
 

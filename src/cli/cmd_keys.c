@@ -16,11 +16,9 @@ enum { LINE_ROOM = KEYFILE_NAME_MOST + FRAMED_KEY_TEXT_SIZE + 2 };
 
 static int failed(enum framed_status st)
 {
-    if (st == FRAMED_UNSUPPORTED)
-        framed_host_say("not built in: keys need libsodium");
-    else
-        framed_host_say("no key could be made: %s", framed_status_text(st));
-    return st == FRAMED_UNSUPPORTED ? CLI_NOT_BUILT : CLI_LOCAL;
+    if (st == FRAMED_UNSUPPORTED) return (int)framed_say_not_built("keys need");
+    framed_host_say("no key could be made: %s", framed_status_text(st));
+    return CLI_LOCAL;
 }
 
 /* ---- keygen ---- */

@@ -25,7 +25,6 @@ struct command {
     const struct cli_options *options;
     char listen[160], target[160];
     struct keyring ring;
-    struct tunnel_keys keys; /* of the terms */
     struct channel_terms terms;
     struct watch watch;
     struct tap tap;
@@ -84,7 +83,7 @@ static enum cli_exit set_protection(struct command *c)
     enum cli_exit code = framed_keyring_load(&c->ring, c->options, c->target);
     if (code != CLI_SUCCESS || c->ring.protection == FRAMED_UNPROTECTED) return code;
     framed_tap_protect(&c->tap, &c->terms);
-    return framed_keyring_terms(&c->ring, FRAMED_FRAME_MOST, &c->keys, &c->terms);
+    return framed_keyring_terms(&c->ring, FRAMED_FRAME_MOST, &c->terms);
 }
 
 static enum cli_exit listen_there(struct command *c)
@@ -260,6 +259,5 @@ int framed_command_tap(const struct cli_options *options)
     framed_host_off_stop();
     framed_tap_fini(&c.tap);
     framed_keyring_free(&c.ring);
-    framed_wipe(&c.keys, sizeof c.keys);
     return (int)code;
 }

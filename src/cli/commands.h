@@ -39,11 +39,8 @@ int framed_command_completion(const struct cli_options *options);
 /* Says why an address gave FRAMED_USAGE; fd:N must be a socket that is `state` ("connected", "listening"). */
 void framed_say_wrong_address(const char *address, const char *state);
 
-/* What --checksum asks for: FRAMED_UNPROTECTED without it. */
-enum framed_protection framed_option_protection(const struct cli_options *options);
-
-/* CLI_NOT_BUILT, and a line said, if this build does not have what --checksum asks for. */
-enum cli_exit framed_option_is_built(enum framed_protection protection);
+/* Says that what needs it ("keys need") is without libsodium; CLI_NOT_BUILT. */
+enum cli_exit framed_say_not_built(const char *what_needs);
 
 /* What --congestion names, NULL if nothing; CLI_NOT_BUILT, and a line said, if that is not to be had here. */
 enum cli_exit framed_option_congestion(const struct cli_options *options, const char **name);

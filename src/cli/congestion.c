@@ -1,26 +1,10 @@
 /*
- * Owns: the options about connections that several commands have: --congestion, and what is said if it cannot be; --checksum.
+ * Owns: --congestion, which several commands have, and what is said if it cannot be.
  * Must not know: which command it is for.
  */
 #include "commands.h"
 #include "host.h"
 #include "os.h"
-#include <framed/secure.h>
-
-enum framed_protection framed_option_protection(const struct cli_options *options)
-{
-    const struct cli_value *value = &options->value[OPT_CHECKSUM];
-    if (!value->given) return FRAMED_UNPROTECTED;
-    return value->number == 0 ? FRAMED_CRC32C : FRAMED_BLAKE2B; /* as the choices stand in the table */
-}
-
-enum cli_exit framed_option_is_built(enum framed_protection protection)
-{
-    struct framed_opening any;
-    if (framed_opening_connect(&any, framed_mode(protection, FRAMED_ORDERED)) == FRAMED_OK) return CLI_SUCCESS;
-    framed_host_say("not built in: --checksum blake2b needs libsodium");
-    return CLI_NOT_BUILT;
-}
 
 enum cli_exit framed_option_congestion(const struct cli_options *options, const char **name)
 {

@@ -49,8 +49,8 @@ void framed_forget_keys(struct framed_buf *text)
 static enum cli_exit told(enum framed_status st, const char *error)
 {
     if (st == FRAMED_OK) return CLI_SUCCESS;
-    framed_host_say("%s", st == FRAMED_UNSUPPORTED ? "not built in: keys need libsodium" : error);
-    return st == FRAMED_UNSUPPORTED ? CLI_NOT_BUILT : CLI_LOCAL;
+    framed_host_say("%s", error);
+    return CLI_LOCAL;
 }
 
 static enum cli_exit load_list(struct keyfile *list, enum keyfile_kind kind, const char *path)
@@ -95,8 +95,7 @@ static enum cli_exit pin_given(struct keyring *ring, const char *given)
         enum framed_status st = framed_key_parse(&key, FRAMED_KEY_PUBLIC, framed_bytes_str(given), &reason);
         if (st == FRAMED_OK) pin(ring, &key);
         if (st != FRAMED_OK) snprintf(error, sizeof error, "--peer-key: %s", reason);
-        enum cli_exit code = told(st, error);
-        return code == CLI_LOCAL ? CLI_USAGE : code;
+        return told(st, error) == CLI_SUCCESS ? CLI_SUCCESS : CLI_USAGE;
     }
     enum cli_exit code = framed_load_keys(given, HOST_KEYS_PUBLIC, &file);
     if (code != CLI_SUCCESS) return code;
@@ -147,7 +146,15 @@ static enum framed_protection asked_for(const struct cli_options *options)
 {
     const struct cli_value *value = options->value;
     if (value[OPT_KEY].given) return value[OPT_PSK_FILE].given ? FRAMED_SHARED_AND_PINNED : FRAMED_PINNED_KEYS;
-    return value[OPT_PSK_FILE].given ? FRAMED_SHARED_KEY : framed_option_protection(options);
+    if (value[OPT_PSK_FILE].given) return FRAMED_SHARED_KEY;
+    if (!value[OPT_CHECKSUM].given) return FRAMED_UNPROTECTED;
+    return value[OPT_CHECKSUM].number == 0 ? FRAMED_CRC32C : FRAMED_BLAKE2B; /* as the choices stand in the table */
+}
+
+static enum cli_exit is_built(enum framed_protection protection)
+{
+    if (CHANNEL_BUILT & 1u << protection) return CLI_SUCCESS;
+    return framed_say_not_built(keyring_is_keyed(protection) ? "keys need" : "--checksum blake2b needs");
 }
 
 static enum cli_exit load_shared(struct keyfile *shared, const char *path, bool serves)
@@ -171,14 +178,12 @@ enum cli_exit framed_keyring_load(struct keyring *ring, const struct cli_options
 {
     const struct cli_value *value = options->value;
     const char *wrong = wrong_together(value, address == NULL);
-    enum cli_exit code = CLI_SUCCESS;
     if (wrong != NULL) {
         framed_host_say("%s", wrong);
         return CLI_USAGE;
     }
     ring->protection = asked_for(options);
-    if (value[OPT_CHECKSUM].given) code = framed_option_is_built(ring->protection);
-    if (keyring_is_keyed(ring->protection) && (CHANNEL_BUILT & CHANNEL_KEYED) == 0) code = told(FRAMED_UNSUPPORTED, "");
+    enum cli_exit code = is_built(ring->protection);
     if (code == CLI_SUCCESS && value[OPT_KEY].given) code = load_secret(ring, value[OPT_KEY].text);
     ring->peers_path = value[OPT_AUTHORIZED_PEERS].given ? value[OPT_AUTHORIZED_PEERS].text : NULL;
     ring->shared_path = value[OPT_PSK_FILE].given ? value[OPT_PSK_FILE].text : NULL;
@@ -294,15 +299,14 @@ void framed_keyring_calls(const struct keyring *ring, struct framed_client_confi
     }
 }
 
-enum cli_exit framed_keyring_terms(const struct keyring *ring, uint32_t max_frame, struct tunnel_keys *keys,
-                                   struct channel_terms *terms)
+enum cli_exit framed_keyring_terms(struct keyring *ring, uint32_t max_frame, struct channel_terms *terms)
 {
     struct framed_client_config config;
     framed_client_config_init(&config, sizeof config);
     framed_keyring_calls(ring, &config);
-    enum framed_status st = framed_channel_take_keys(keys, &config);
+    enum framed_status st = framed_channel_take_keys(&ring->keys, &config);
     *terms = framed_channel_connects(config.protection, max_frame);
-    terms->keys = keys;
+    terms->keys = &ring->keys;
     if (st != FRAMED_OK) framed_host_say("cannot use the keys: %s", framed_status_text(st));
     return framed_exit_of(st);
 }

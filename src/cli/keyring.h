@@ -34,6 +34,7 @@ struct keyring {
     struct os_lock *lock;                 /* of who serves: guards what follows, which may be read anew */
     struct keyfile peers;                 /* whom we let in */
     struct keyfile shared;                /* for a call: just one */
+    struct tunnel_keys keys;              /* of framed_keyring_terms */
 };
 
 /*
@@ -46,9 +47,8 @@ enum cli_exit framed_keyring_load(struct keyring *ring, const struct cli_options
 void framed_keyring_serves(struct keyring *ring, struct framed_server_config *config);
 void framed_keyring_calls(const struct keyring *ring, struct framed_client_config *config);
 
-/* For who opens connections himself: *keys are wiped by the caller, and borrowed by *terms. */
-enum cli_exit framed_keyring_terms(const struct keyring *ring, uint32_t max_frame, struct tunnel_keys *keys,
-                                   struct channel_terms *terms);
+/* For who opens connections himself: *terms borrow the ring. */
+enum cli_exit framed_keyring_terms(struct keyring *ring, uint32_t max_frame, struct channel_terms *terms);
 
 /* Reads the lists of keys anew, whole or not at all, and says what came of it; from any thread. False: the old ones stay. */
 bool framed_keyring_reload(struct keyring *ring);

@@ -124,7 +124,8 @@ static void connect_more(struct load_thread *t, uint64_t now)
 {
     uint32_t most = connecting_most(t->plan);
     while (t->next_to_open < t->conn_count && t->connecting < most && now >= t->open_ns) {
-        if (keyring_is_public(t->plan->protection))
+        if (keyring_is_public(t->plan->protection) ||
+            (t->plan->threads > HANDSHAKES_MOST && keyring_is_keyed(t->plan->protection)))
             t->open_ns = now + (uint64_t)HANDSHAKE_PAUSE_MS * NS_A_MS * t->plan->threads;
         connect_one(&t->conns[t->next_to_open++], now);
     }
@@ -385,6 +386,7 @@ void load_thread_run(void *thread)
     struct load_thread *t = thread;
     struct load *load = t->load;
     uint64_t start = 0, began = framed_os_clock_ns();
+    if (keyring_is_keyed(t->plan->protection)) t->open_ns = began + t->index * (uint64_t)HANDSHAKE_PAUSE_MS * NS_A_MS;
     while (t->undecided > 0 && !is_stopped(t)) {
         connect_more(t, framed_os_clock_ns());
         if (t->undecided > 0) turn(t);

@@ -37,6 +37,12 @@ enum cli_exit framed_exit_of_opening(enum framed_status status)
     return status == FRAMED_OS || code == CLI_SOME_FAILED ? CLI_CONNECT : code;
 }
 
+enum cli_exit framed_say_not_built(const char *what_needs)
+{
+    framed_host_say("not built in: %s libsodium", what_needs);
+    return CLI_NOT_BUILT;
+}
+
 void framed_say_wrong_address(const char *address, const char *state)
 {
     size_t digits = strncmp(address, "fd:", 3) == 0 ? strspn(address + 3, "0123456789") : 0;
