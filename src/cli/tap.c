@@ -323,6 +323,7 @@ static void connect_next(struct tap_pair *p);
 
 static void cannot_connect(struct tap_pair *p)
 {
+    framed_wheel_clear(&p->tap->loop.wheel, &p->opening_timer);
     framed_watch_refused(p->tap->watch, &p->watched, framed_os_clock_ns(), framed_status_text(p->why));
     p->state = CLOSING;
     framed_os_close(&p->client.sock);
@@ -407,7 +408,6 @@ static void begin_opening(struct tap_pair *p)
     }
     if (st == FRAMED_OK) st = say(p);
     if (st == FRAMED_OK) st = framed_os_receive(&p->target.sock, NULL, 0);
-    framed_wheel_set(&tap->loop.wheel, &p->opening_timer, framed_loop_now(&tap->loop) + OPENING_MS);
     if (st != FRAMED_OK) cannot_open(p, st);
 }
 
@@ -454,9 +454,10 @@ static enum framed_protection protection_of(const struct tap *tap)
 }
 
 /* All come from our address: as many as a target lets do so. The backlog keeps the others. */
-static void note_handshake(struct tap_pair *p)
+static void begin_handshake(struct tap_pair *p)
 {
     struct tap *tap = p->tap;
+    if (tap->terms != NULL) framed_wheel_set(&tap->loop.wheel, &p->opening_timer, framed_loop_now(&tap->loop) + OPENING_MS);
     p->is_opening = keyring_is_keyed(protection_of(tap));
     tap->opening += p->is_opening;
     if (keyring_is_public(protection_of(tap)))
@@ -479,7 +480,7 @@ static enum framed_status pair_begin(struct tap *tap, intptr_t handle, const str
     if (p->next != NULL) p->next->link = &p->next;
     tap->pairs = p;
     tap->pair_count++;
-    note_handshake(p);
+    begin_handshake(p);
     tap->sockets++;
     p->sockets = 1;
     framed_os_keepalive(&p->client.sock, KEEPALIVE_MS, KEEPALIVE_GIVE_UP_MS);

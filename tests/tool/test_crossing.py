@@ -1,5 +1,6 @@
 """framed inspect --tap with a target that wants checksums or keys: clients speak plain frames, and see and say what they would without."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -159,6 +160,16 @@ class WhatDoesNot(CrossingTest):
         sock = self.connect(tap.address)
         self.assertEqual(self.closed(sock), b"")
         tap.wait_line("the opening was not finished in time")
+
+    def test_a_target_that_does_not_even_accept_has_as_long(self):
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as queue:
+            for _ in range(4):  # more than its queue takes: whoever comes now is not answered by its system
+                sock = queue.enter_context(socket.socket())
+                sock.setblocking(False)
+                sock.connect_ex(full.getsockname())
+            tap = self.tap("%s:%d" % full.getsockname(), "--checksum", "crc32c")
+            self.assertEqual(self.closed(self.connect(tap.address)), b"")
+            tap.wait_line("cannot connect to .*timed out")
 
     @unittest.skipUnless(SODIUM, "built without libsodium")
     def test_another_server_is_told_nothing(self):
