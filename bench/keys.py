@@ -28,10 +28,10 @@ WARMUP_S = 1
 MOST = 1.10  # of libsodium's time and that of plain frames together, at 1 MiB
 
 
-def protections():
-    """{name: options of both ends}; libsodium may not be there."""
+def protections(folder):
+    """{name: options of both ends}, whose keys are made there; libsodium may not be there."""
     ways = {"plain": (), "crc32c": ("--checksum", "crc32c")}
-    path = os.path.join(tempfile.mkdtemp(), "psk")
+    path = os.path.join(folder, "psk")
     made = subprocess.run([FRAMED, "keygen", "--psk", "--id", "bench", "-o", path], capture_output=True, check=False)
     if made.returncode == 0:
         ways["encrypted"] = ("--psk", path)
@@ -81,12 +81,7 @@ def judge(good):
     return "met" if good else "missed"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=int, default=1)
-    args = parser.parse_args()
-    ways, same = protections(), cubic()
+def measure(args, ways, same):
     for name, work in WORKS.items():
         rounds, own = [], []
         for i in range(args.rounds):
@@ -105,6 +100,15 @@ def main():
             ratio, text = told(sums)
             print(f"    encrypted  {text} of the time of libsodium (to seal and to open, {statistics.median(own) * 1e3:.2f} ms) and plain frames together; "
                   f"target <= {MOST:.2f}: {judge(ratio <= MOST)}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=int, default=1)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        measure(args, protections(folder), cubic())
 
 
 if __name__ == "__main__":

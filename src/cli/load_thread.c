@@ -119,16 +119,26 @@ static uint32_t connecting_most(const struct load_plan *plan)
     return plan->threads < HANDSHAKES_MOST ? HANDSHAKES_MOST / plan->threads : 1;
 }
 
+/* May one more begin to shake hands? Then the next does not at once. */
+static bool has_turn(struct load_thread *t, uint64_t now)
+{
+    const struct load_plan *plan = t->plan;
+    if (t->connecting >= connecting_most(plan) || now < t->open_ns) return false;
+    if (keyring_is_public(plan->protection) || (keyring_is_keyed(plan->protection) && plan->threads > HANDSHAKES_MOST))
+        t->open_ns = now + (uint64_t)HANDSHAKE_PAUSE_MS * NS_A_MS * plan->threads;
+    return true;
+}
+
 /* The first attempts, not all at once. */
 static void connect_more(struct load_thread *t, uint64_t now)
 {
-    uint32_t most = connecting_most(t->plan);
-    while (t->next_to_open < t->conn_count && t->connecting < most && now >= t->open_ns) {
-        if (keyring_is_public(t->plan->protection) ||
-            (t->plan->threads > HANDSHAKES_MOST && keyring_is_keyed(t->plan->protection)))
-            t->open_ns = now + (uint64_t)HANDSHAKE_PAUSE_MS * NS_A_MS * t->plan->threads;
-        connect_one(&t->conns[t->next_to_open++], now);
-    }
+    while (t->next_to_open < t->conn_count && has_turn(t, now)) connect_one(&t->conns[t->next_to_open++], now);
+}
+
+/* Or in a later tick. */
+static void connect_again(struct load_conn *c, uint64_t now)
+{
+    if (!keyring_is_keyed(c->thread->plan->protection) || has_turn(c->thread, now)) connect_one(c, now);
 }
 
 void load_conn_connected(struct os_socket *s, enum framed_status st)
@@ -185,7 +195,7 @@ void load_conn_closed(struct os_socket *s)
         return;
     }
     if (c->tried == 0 && !c->undecided)
-        connect_one(c, now);
+        connect_again(c, now);
     else if (c->tried < t->plan->where.n)
         connect_next(c, now);
     else
@@ -286,7 +296,7 @@ static void tick(struct load_thread *t, uint64_t now)
         if (c->state == CONN_CONNECTING && now >= connect_limit(c)) give_up_connecting(c, now);
         if (!t->running) continue;
         load_conn_expire(c, now);
-        if (c->state == CONN_DOWN && now >= c->since_ns && !t->stopping) connect_one(c, now);
+        if (c->state == CONN_DOWN && now >= c->since_ns && !t->stopping) connect_again(c, now);
     }
     if (t->running && (!t->stopping || t->waiting > 0)) give_up_if_gone(t, now);
     atomic_store_explicit(&t->ok_so_far, t->result.ok, memory_order_relaxed);
