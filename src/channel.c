@@ -192,6 +192,7 @@ static const char *words_of_tunnel(const struct channel *ch, enum framed_status 
                            : "the handshake failed: the two ends have other keys, or bytes were changed";
     case FRAMED_MALFORMED: return ch->is_open ? "no record, where one must come" : "no handshake, where one must come";
     case FRAMED_TRUNCATED:
+        if (t->in.closed) return "the peer ended inside a frame";
         return ch->is_open ? "the stream was cut off: its end is not the peer's"
                            : "it ended inside the handshake: the other end does not agree";
     case FRAMED_TIMEOUT: return "the handshake was not finished in time";
@@ -239,7 +240,8 @@ bool framed_channel_why(const struct channel *ch, enum framed_status why, char *
     if (fault != NULL) framed_fault_say(fault, said, sizeof said);
     (void)snprintf(text, size, "%s%s%s", verdict(ch, why, fault), fault != NULL ? said : words_for(why),
                    ch->terms->connects && why == FRAMED_TRUNCATED
-                       ? (ch->tunnel != NULL ? "; perhaps it wants no such keys" : "; perhaps it speaks only plain frames")
+                       ? (ch->tunnel != NULL ? "; perhaps it wants no such keys, or too many come at once"
+                                             : "; perhaps it speaks only plain frames")
                        : "");
     return true;
 }

@@ -484,8 +484,8 @@ enum framed_status framed_conn_take(struct conn *c, struct framed_bytes payload,
     return framed_reader_take(&c->io->reader, payload, buf);
 }
 
-/* Half of a long row of answers leaves while the rest is still made, if nobody else waits for us: its checksums take both ends so
- * long that they had better work at once. */
+/* Half of a long row of answers leaves while the rest is still made, and half of that, down to HALF_LEAST, if nobody else waits for us:
+ * checksums take both ends so long that they had better work at once. */
 static void flush_half(struct conn *c)
 {
     const struct conn_io *io = c->io;

@@ -114,6 +114,6 @@ bool framed_strangers_may_begin(struct strangers *s, const struct guest *g, uint
     uint32_t *share = &s->begun_by[share_of(s, &g->host->is)], most = s->a_second / STRANGERS_PART + 1;
     if (s->begun >= s->a_second || (!is_local(&g->host->is) && *share >= most)) return false;
     s->begun++;
-    ++*share;
+    if (!is_local(&g->host->is)) ++*share;
     return true;
 }

@@ -155,6 +155,7 @@ int framed_command_pubkey(const struct cli_options *options)
         framed_host_say("the file of the secret key is missing: framed pubkey FILE");
         return CLI_USAGE;
     }
+    if (TUNNEL_BUILT == 0) return failed(FRAMED_UNSUPPORTED);
     enum cli_exit loaded = framed_load_keys(path, HOST_KEYS_SECRET, &text);
     if (loaded != CLI_SUCCESS) return (int)loaded;
     int code = print_public(path, framed_bytes_of(text.at, text.len));
