@@ -185,7 +185,7 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
          .kind = CLI_TEXT,
          .commands = SERVE | CALL | INSPECT | PING | BENCH | SCAN,
          .help = "connections are encrypted with a key that both ends have: FILE has lines ID KEY (framed keygen --psk), "
-                 "for a call just one; with --key both are wanted"},
+                 "for who connects just one; where there is --key, too, both are wanted"},
     [OPT_AUTHORIZED_PEERS] =
         {.id = OPT_AUTHORIZED_PEERS,
          .name = "authorized-peers",
@@ -542,7 +542,8 @@ const struct cli_command framed_command_table[CLI_COMMANDS] = {
                            "-m it sends the four bytes \"ping\"; -m '' sends an empty frame. Any reply will\n"
                            "do. Each message goes when it is due, also while earlier replies are missing,\n"
                            "and is timed from then. At the end, or at SIGINT, there is a summary; \"-\" is a\n"
-                           "percentile that fewer than ten replies passed. With --json the summary is all.\n"
+                           "percentile above the median that fewer than ten replies passed. With --json the\n"
+                           "summary is all.\n"
                            "It exits with 0 if every message was answered, 1 if not all were or the peer\n"
                            "went away, 4 if no reply came in time, 5 if what came was no frame."},
     [CLI_BENCH] = {.id = CLI_BENCH,
@@ -560,9 +561,10 @@ const struct cli_command framed_command_table[CLI_COMMANDS] = {
                    .notes = "ADDR is HOST:PORT, [V6]:PORT, unix:PATH or fd:N (one connected socket). With\n"
                             "-R each reply is timed from when its request was due; without it a server that\n"
                             "stops is asked less, and looks better than its users see. \"-\" is a percentile\n"
-                            "that fewer than ten replies passed. Failures are counted by kind; a connection\n"
-                            "that ends is replaced. SIGINT and SIGTERM end it, with the report so far. It\n"
-                            "exits with 0 if every request was answered, 5 if something came that was no\n"
+                            "above the median that fewer than ten replies passed. Failures are counted by\n"
+                            "kind; a connection that ends is replaced. SIGINT and SIGTERM end it, with the\n"
+                            "report so far.\n"
+                            "It exits with 0 if every request was answered, 5 if something came that was no\n"
                             "frame or no answer, 1 if anything else failed, 3 if nobody could be reached."},
     [CLI_KEYGEN] = {.id = CLI_KEYGEN,
                     .name = "keygen",
@@ -574,7 +576,7 @@ const struct cli_command framed_command_table[CLI_COMMANDS] = {
                     .notes = "What is in FILE is secret: it is made for its owner alone, whole or not at all,\n"
                              "and what is there already is never overwritten. The public key, alone on the\n"
                              "last line of standard output, is for others; `framed pubkey FILE` prints it\n"
-                             "again. framed serve, call and ping take them: --key, --psk."},
+                             "again. Whatever connects or serves takes them: --key, --psk."},
     [CLI_PUBKEY] = {.id = CLI_PUBKEY,
                     .name = "pubkey",
                     .summary = "print the public key of a secret one",
