@@ -2,6 +2,7 @@
 # Runs every test program in $BUILD/tests and every Python test in tests/tool, one line each; ends with "N passed, N failed".
 # RUN_ONLY=c or RUN_ONLY=tool: only these. RUN_WITHOUT="NAME...": all but those. RUNNER=PROGRAM: what runs the test programs, if
 # this machine cannot. FRAMED=PROGRAM: the tool, instead of $BUILD/framed. RUN_LANES=2: so many at a time.
+# What a test says behind "note: " is shown.
 set -u
 build=${BUILD:-build}
 python=${PYTHON:-python3}
@@ -23,6 +24,7 @@ report() {
         printf '%-28s %4d passed, %d FAILED (status %d)\n%s\n' "$1" "$3" "$4" "$2" "$(tail -n 60 "$5")"
     else
         printf '%-28s %4d passed\n' "$1" "$3"
+        sed -n 's/^note: /    /p' "$5"
     fi
 }
 
