@@ -1,7 +1,7 @@
 /*
  * channel.c: opens extended connections, and says what was wrong with them.
  * Must not know sockets, deadlines, nor what frames mean.
- * Invariant: u.received is valid once is_open, u.opening before.
+ * Invariant: u.received is valid once is_open, u.opening before; of who listens only until a tunnel has it, then it is NULL.
  */
 #include "channel.h"
 #include "../proto/alloc.h"
@@ -110,7 +110,6 @@ static void open_up(struct channel *ch, const struct framed_allocator *alloc)
 {
     struct channel_opening *opening = ch->u.opening;
     uint32_t most = ch->tunnel != NULL ? ch->tunnel->most : framed_opening_hello(&opening->reads).max_frame;
-    ch->mode = opening->reads.mode;
     ch->is_open = true;
     mem_free(alloc, opening, sizeof *opening);
     enum framed_protection with = (enum framed_protection)(ch->mode >> 4);
@@ -124,17 +123,28 @@ static void open_up(struct channel *ch, const struct framed_allocator *alloc)
     };
 }
 
-enum framed_status framed_channel_next(struct channel *ch, struct framed_bytes *in, const struct framed_allocator *alloc)
+/* The opening has come; with it who listens has made its tunnel, and is done with it: strangers are to hold little. */
+static enum framed_status agree(struct channel *ch, const struct framed_allocator *alloc)
 {
     struct channel_opening *opening = ch->u.opening;
-    enum framed_status st = ch->agreed ? FRAMED_OK : framed_opening_next(&opening->reads, in);
-    bool agrees = st == FRAMED_OK && !ch->agreed;
-    ch->agreed |= agrees;
-    if (agrees && is_encrypted(opening->reads.mode) && ch->tunnel == NULL)
-        st =
-            framed_tunnel_accept(&ch->tunnel, ch->terms->keys, &opening->reads, ch->terms->max_frame, opening->owner, alloc);
-    if (st != FRAMED_OK) return st;
-    if (ch->tunnel != NULL) st = framed_tunnel_next(ch->tunnel, in);
+    ch->agreed = true;
+    ch->mode = opening->reads.mode;
+    if (!is_encrypted(ch->mode) || ch->tunnel != NULL) return FRAMED_OK;
+    enum framed_status st =
+        framed_tunnel_accept(&ch->tunnel, ch->terms->keys, &opening->reads, ch->terms->max_frame, opening->owner, alloc);
+    mem_free(alloc, opening, sizeof *opening);
+    ch->u.opening = NULL;
+    return st;
+}
+
+enum framed_status framed_channel_next(struct channel *ch, struct framed_bytes *in, const struct framed_allocator *alloc)
+{
+    enum framed_status st = FRAMED_OK;
+    if (!ch->agreed) {
+        st = framed_opening_next(&ch->u.opening->reads, in);
+        if (st == FRAMED_OK) st = agree(ch, alloc);
+    }
+    if (st == FRAMED_OK && ch->tunnel != NULL) st = framed_tunnel_next(ch->tunnel, in);
     if (st == FRAMED_OK) open_up(ch, alloc);
     return st;
 }

@@ -35,7 +35,7 @@ struct channel {
     const struct channel_terms *terms;
     struct tunnel *tunnel; /* of an encrypted connection, from the moment that it is known to be one */
     union {
-        struct channel_opening *opening; /* until it is open */
+        struct channel_opening *opening; /* until it is open; of who listens only until there is a tunnel */
         uint64_t received;               /* then: frames that have come, the HELLO among them */
     } u;
     struct framed_sealing out; /* once it is open */

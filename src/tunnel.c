@@ -11,7 +11,7 @@
 
 enum {
     VIEWS_AT_ONCE = 64,
-    WIRE_LEAST = 512,                                                 /* more than a whole handshake of ours */
+    WIRE_LEAST = 256,                                                 /* more than whatever a stranger is answered */
     HALVED_LEAST = 16 << 10,                                          /* bytes: below that one record is quicker */
     AT_ONCE_MOST = 4 * (RECORD_HEAD + RECORD_BODY_MOST + RECORD_TAIL) /* bytes sealed before any of them is sent */
 };
