@@ -37,6 +37,16 @@ struct channel_terms framed_channel_connects(enum framed_protection protection, 
     };
 }
 
+/* Who answers with our own key reflects us. */
+static bool pins_itself(const struct tunnel_keys *keys)
+{
+    struct framed_key own;
+    bool itself = false;
+    memcpy(own.bytes, keys->identity.public, sizeof own.bytes);
+    for (size_t i = 0; i < keys->pinned_count; i++) itself |= framed_key_same(&own, &keys->pinned[i]);
+    return itself;
+}
+
 enum framed_status framed_channel_take_keys(struct tunnel_keys *keys, const struct framed_client_config *config)
 {
     if (config->protection < FRAMED_SHARED_KEY) return FRAMED_OK;
@@ -44,6 +54,7 @@ enum framed_status framed_channel_take_keys(struct tunnel_keys *keys, const stru
     if (st == FRAMED_OK && config->secret_key != NULL) st = framed_tunnel_identity(keys, config->secret_key);
     keys->pinned_count = config->peer_key_count;
     for (size_t i = 0; i < keys->pinned_count; i++) keys->pinned[i] = config->peer_keys[i];
+    if (st == FRAMED_OK && pins_itself(keys)) st = FRAMED_USAGE;
     if (config->shared_key != NULL) keys->shared = *config->shared_key;
     keys->key_id_len = config->key_id.len;
     if (config->key_id.len > 0) memcpy(keys->key_id, config->key_id.at, config->key_id.len);
@@ -210,6 +221,17 @@ static const char *words_of_tunnel(const struct channel *ch, enum framed_status 
     }
 }
 
+/* Behind the words: the public key of who was refused, so that he can be let in. An id of a shared key stands before them. */
+static void name_key(struct tunnel *t, char text[FRAMED_KEY_TEXT_SIZE])
+{
+    struct framed_key key;
+    const struct framed_peer peer = framed_tunnel_peer(t);
+    text[0] = '\0';
+    if (!t->refused || t->connects || peer.key == NULL) return;
+    memcpy(key.bytes, peer.key, sizeof key.bytes);
+    if (framed_key_format(text, FRAMED_KEY_PUBLIC, &key) != FRAMED_OK) text[0] = '\0';
+}
+
 static const char *words_for(enum framed_status why)
 {
     switch (why) {
@@ -236,7 +258,9 @@ bool framed_channel_why(const struct channel *ch, enum framed_status why, char *
         if (why != FRAMED_AUTH && why != FRAMED_MALFORMED && why != FRAMED_TRUNCATED &&
             (why != FRAMED_TIMEOUT || ch->is_open))
             return false;
-        (void)snprintf(text, size, "%s", words_of_tunnel(ch, why));
+        char key[FRAMED_KEY_TEXT_SIZE];
+        name_key(ch->tunnel, key);
+        (void)snprintf(text, size, "%s%s%s", words_of_tunnel(ch, why), key[0] != '\0' ? ": " : "", key);
         return true;
     }
     if (ch->is_open) {

@@ -58,7 +58,7 @@ struct channel_terms framed_channel_listens(uint32_t protections, uint32_t max_f
 struct channel_terms framed_channel_connects(enum framed_protection protection, uint32_t max_frame);
 
 /* Copies what a client's config has of keys for its protection; to be wiped. FRAMED_OS: libsodium cannot run here. FRAMED_USAGE: a
- * secret key of zeros. */
+ * secret key of zeros, or our own public key among those that the server may have. */
 enum framed_status framed_channel_take_keys(struct tunnel_keys *keys, const struct framed_client_config *config);
 
 /* Begins to open, when a first byte has shown that it is no plain connection, or must be none; FRAMED_NOMEM, FRAMED_OS. `terms` are

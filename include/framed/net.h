@@ -280,7 +280,7 @@ struct framed_client_config {
     const struct framed_key *secret_key; /* ours */
     const struct framed_key
         *peer_keys; /* the public keys that the server may have, at most FRAMED_PEER_KEYS_MOST: the one it has,
-                                            and the one that it will have */
+                                            and the one that it will have; never our own */
     size_t peer_key_count;
     const struct framed_key *shared_key;
     struct framed_bytes key_id; /* the id of shared_key: at most FRAMED_KEY_ID_MOST bytes */

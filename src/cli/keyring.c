@@ -76,7 +76,28 @@ static enum cli_exit load_secret(struct keyring *ring, const char *path)
     return code;
 }
 
-/* ---- whom a call trusts ---- */
+/* ---- whom an end trusts ---- */
+
+static const char own_key[] = "that is our own key, of --key; the other end must have one that is its alone";
+
+/* Who answers with our own key reflects us. */
+static bool is_own(const struct keyring *ring, const struct framed_key *key)
+{
+    struct framed_key own;
+    return framed_key_public(&own, &ring->secret) == FRAMED_OK && framed_key_same(&own, key);
+}
+
+static enum cli_exit load_peers(const struct keyring *ring, struct keyfile *peers)
+{
+    enum cli_exit code = load_list(peers, KEYFILE_PEERS, ring->peers_path);
+    for (size_t i = 0; code == CLI_SUCCESS && i < peers->n; i++) {
+        if (!is_own(ring, &peers->entries[i].key)) continue;
+        framed_host_say("%.200s:%u: %s", ring->peers_path, (unsigned)peers->entries[i].line, own_key);
+        framed_keyfile_free(peers);
+        code = CLI_LOCAL;
+    }
+    return code;
+}
 
 static void pin(struct keyring *ring, const struct framed_key *key)
 {
@@ -93,6 +114,10 @@ static enum cli_exit pin_given(struct keyring *ring, const char *given)
     char error[KEYFILE_ERROR_ROOM];
     if (framed_keyfile_looks_like_key(framed_bytes_str(given))) {
         enum framed_status st = framed_key_parse(&key, FRAMED_KEY_PUBLIC, framed_bytes_str(given), &reason);
+        if (st == FRAMED_OK && is_own(ring, &key)) {
+            st = FRAMED_DENIED;
+            reason = own_key;
+        }
         if (st == FRAMED_OK) pin(ring, &key);
         if (st != FRAMED_OK) snprintf(error, sizeof error, "--peer-key: %s", reason);
         return told(st, error) == CLI_SUCCESS ? CLI_SUCCESS : CLI_USAGE;
@@ -100,14 +125,22 @@ static enum cli_exit pin_given(struct keyring *ring, const char *given)
     enum cli_exit code = framed_load_keys(given, HOST_KEYS_PUBLIC, &file);
     if (code != CLI_SUCCESS) return code;
     code = told(framed_keyfile_one(&key, FRAMED_KEY_PUBLIC, given, framed_bytes_of(file.at, file.len), error), error);
-    if (code == CLI_SUCCESS) pin(ring, &key);
     framed_forget_keys(&file);
+    if (code == CLI_SUCCESS && is_own(ring, &key)) {
+        framed_host_say("%.200s: %s", given, own_key);
+        code = CLI_LOCAL;
+    }
+    if (code == CLI_SUCCESS) pin(ring, &key);
     return code;
 }
 
 static enum cli_exit pin_known(struct keyring *ring, const char *path, const char *address)
 {
     struct keyfile servers = {0};
+    if (strncmp(address, "unix:", 5) == 0 || strncmp(address, "fd:", 3) == 0) {
+        framed_host_say("--known-servers: has servers by HOST:PORT; the key of %.120s is told by --peer-key", address);
+        return CLI_USAGE;
+    }
     enum cli_exit code = load_list(&servers, KEYFILE_SERVERS, path);
     if (code != CLI_SUCCESS) return code;
     const struct keyfile_entry *server = framed_keyfile_by_name(&servers, framed_bytes_str(address));
@@ -115,6 +148,9 @@ static enum cli_exit pin_known(struct keyring *ring, const char *path, const cha
         framed_host_say(
             "%.200s: %.120s is not there, so nobody knows its key; `framed pubkey` tells it where the server has it", path,
             address);
+        code = CLI_LOCAL;
+    } else if (is_own(ring, &server->key) || is_own(ring, &server->next)) {
+        framed_host_say("%.200s:%u: %s", path, (unsigned)server->line, own_key);
         code = CLI_LOCAL;
     } else {
         pin(ring, &server->key);
@@ -187,7 +223,7 @@ enum cli_exit framed_keyring_load(struct keyring *ring, const struct cli_options
     if (code == CLI_SUCCESS && value[OPT_KEY].given) code = load_secret(ring, value[OPT_KEY].text);
     ring->peers_path = value[OPT_AUTHORIZED_PEERS].given ? value[OPT_AUTHORIZED_PEERS].text : NULL;
     ring->shared_path = value[OPT_PSK_FILE].given ? value[OPT_PSK_FILE].text : NULL;
-    if (code == CLI_SUCCESS && ring->peers_path != NULL) code = load_list(&ring->peers, KEYFILE_PEERS, ring->peers_path);
+    if (code == CLI_SUCCESS && ring->peers_path != NULL) code = load_peers(ring, &ring->peers);
     if (code == CLI_SUCCESS && value[OPT_PEER_KEY].given) code = pin_given(ring, value[OPT_PEER_KEY].text);
     if (code == CLI_SUCCESS && value[OPT_KNOWN_SERVERS].given)
         code = pin_known(ring, value[OPT_KNOWN_SERVERS].text, address);
@@ -200,7 +236,7 @@ bool framed_keyring_reload(struct keyring *ring)
 {
     struct keyfile peers = {0}, shared = {0};
     enum cli_exit code = CLI_SUCCESS;
-    if (ring->peers_path != NULL) code = load_list(&peers, KEYFILE_PEERS, ring->peers_path);
+    if (ring->peers_path != NULL) code = load_peers(ring, &peers);
     if (code == CLI_SUCCESS && ring->shared_path != NULL) code = load_list(&shared, KEYFILE_SHARED, ring->shared_path);
     bool good = code == CLI_SUCCESS;
     if (good) {

@@ -319,6 +319,8 @@ static void config_without_the_keys_it_needs_is_refused(void **state)
             c[n++].peer_key_count = 0;
             c[n].peer_keys = pins;
             c[n++].peer_key_count = 5;
+            c[n].peer_keys = &ring()->public[CLIENT]; /* its own */
+            c[n++].peer_key_count = 1;
         } else {
             c[n++].secret_key = &ring()->secret[CLIENT];
             c[n].peer_keys = pins;

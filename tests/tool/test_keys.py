@@ -8,6 +8,7 @@ Invariants: a request that must not get in is one that the command behind the se
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import tempfile
@@ -81,11 +82,11 @@ class Pinned(KeysTest):
     def test_who_is_not_known_is_told_so_and_asks_nothing(self):
         seen = self.path("seen")
         server = self.serve_pinned("--exec", f"cat >> {seen}")
-        self.pair("mallory")
+        mallory = self.pair("mallory")
         done = self.call(server, *self.key("mallory"), "--peer-key", self.server_public)
         self.assertNotEqual(done.returncode, 0)
         self.assertEqual(done.stdout, b"")
-        server.wait_line(r"closed: the peer's key is not allowed here")
+        server.wait_line(f"closed: the peer's key is not allowed here: {re.escape(mallory)}$")
         self.assertFalse(os.path.exists(seen))
 
     def test_server_with_another_key_is_not_talked_to(self):
@@ -143,6 +144,24 @@ class Pinned(KeysTest):
             self.assertEqual(done.returncode, code, done.stderr)
             if code == 6:
                 self.assertIn("nobody knows its key", done.stderr)
+        for address in ("unix:/tmp/s", "fd:3"):
+            done = self.run_tool("call", address, "-m", "x", *self.key("alice"), "--known-servers", known)
+            self.assert_code(done, 2, f"the key of {address} is told by --peer-key")
+
+    def test_our_own_key_is_not_trusted_to_be_another(self):
+        """Whoever has it would be ourselves, reflected."""
+        server = self.serve_pinned()
+        said = "that is our own key"
+        peers = self.write("peers", f"{self.alice} alice\n{self.server_public} me\n")
+        done = self.run_tool("serve", "127.0.0.1:0", *self.key("server"), "--authorized-peers", peers)
+        self.assert_code(done, 6, f"{peers}:2: {said}")
+        server.signal(signal.SIGHUP)
+        server.wait_line("^framed: the keys stay what they were$")
+        known = self.write("known", f"{server.address} {self.server_public} {self.alice}\n")
+        for args, code, where in (("--peer-key", self.alice), 2, "--peer-key"), (("--peer-key", self.path("alice.pub")), 6, "alice.pub"), \
+                (("--known-servers", known), 6, "known:1"):
+            done = self.call(server, *self.key("alice"), *args)
+            self.assert_code(done, code, f"{where}: {said}")
 
     def replies(self, address, name):
         """A ping that has had a reply, and goes on."""
@@ -346,8 +365,8 @@ class Bench(KeysTest):
 
     def test_it_loads_nobody_else_and_says_why(self):
         server = self.serve_pinned()
-        self.pair("mallory")
-        for keys, word in (((*self.key("alice"), "--peer-key", self.alice), "another key than it must have"),
+        mallory = self.pair("mallory")
+        for keys, word in (((*self.key("alice"), "--peer-key", mallory), "another key than it must have"),
                            (("--psk", self.shared("psk", "me")), "perhaps it wants no such keys")):
             done, said = self.bench(server.address, *keys, "-n", "10")
             self.assertEqual((done.returncode, said), (5, None))
