@@ -2,7 +2,7 @@
  * Owns: files of keys on POSIX: whom a file must belong to before a byte of it is believed, and how one is made.
  * Must not know: what is in them.
  * Invariants: what is checked is the open descriptor, so that nothing can be put in its place between; opening and reading never
- * wait; a secret lies in one block of memory, which is wiped unless it is handed out; nothing that was there is overwritten, and
+ * wait; before a secret is read, or as soon as one is to be written, no dump will be made of this process; a secret lies in one block of memory, which is wiped unless it is handed out; nothing that was there is overwritten, and
  * nothing half made stays.
  */
 #define _POSIX_C_SOURCE 200809L
@@ -13,12 +13,27 @@
 #include <framed/secure.h>
 #include <string.h>
 #include <sys/stat.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#else
+#include <sys/resource.h>
+#endif
 #include <unistd.h>
 
 static enum framed_status refuse(const char **reason, const char *why)
 {
     *reason = why;
     return FRAMED_DENIED;
+}
+
+/* A process that crashes leaves no secret behind. Where that cannot be had, keys are used all the same. */
+static void keep_from_dumps(void)
+{
+#ifdef __linux__
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* what --exec runs is not concerned */
+#else
+    (void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+#endif
 }
 
 /* ---- reading ---- */
@@ -69,6 +84,7 @@ static enum framed_status load(int fd, enum host_keys kind, size_t most, struct 
 enum framed_status framed_host_load_keys(const char *path, enum host_keys kind, size_t most, struct framed_buf *buf,
                                          const struct framed_allocator *alloc, const char **reason)
 {
+    if (kind == HOST_KEYS_SECRET) keep_from_dumps();
     int fd, flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (kind == HOST_KEYS_SECRET ? O_NOFOLLOW : 0);
     do fd = open(path, flags);
     while (fd < 0 && errno == EINTR);
@@ -127,6 +143,7 @@ enum framed_status framed_host_create_keys(const char *path, struct framed_bytes
 {
     int fd;
     struct stat made = {0};
+    keep_from_dumps();
     do fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, S_IRUSR | S_IWUSR);
     while (fd < 0 && errno == EINTR);
     if (fd < 0) return errno == EEXIST ? FRAMED_IN_USE : framed_host_failed(errno);

@@ -9,8 +9,10 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
+import subprocess
 import tempfile
 import threading
 import unittest
@@ -454,6 +456,24 @@ class Usage(KeysTest):
             self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
             for word in (secret, line.split()[1]):
                 self.assertNotIn(word[13:21], done.stderr + done.stdout.decode())
+
+    def dumps_core(self, *options):
+        def allow():
+            most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+            resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+
+        with subprocess.Popen([FRAMED, "serve", "127.0.0.1:0", *options], cwd=self.folder, preexec_fn=allow, stderr=subprocess.PIPE) as server:
+            self.assertIn(b"listening", server.stderr.readline())
+            server.send_signal(signal.SIGABRT)
+            _, status = os.waitpid(server.pid, 0)
+            server.returncode = -os.WTERMSIG(status)
+            self.assertEqual(server.returncode, -signal.SIGABRT)
+            return os.WCOREDUMP(status)
+
+    def test_a_process_with_a_secret_leaves_no_core_dump(self):
+        if not self.dumps_core():
+            self.skipTest("none are made here")
+        self.assertFalse(self.dumps_core("--psk", self.shared("psk", "me")))
 
     def test_a_file_may_be_called_like_the_beginning_of_a_key(self):
         self.pair("a")
