@@ -500,6 +500,14 @@ static _Noreturn void end_by_signal(struct call *c)
     framed_host_quit(128 + framed_host_stopped());
 }
 
+/* Whether what ended the connection is a failure even behind the last answer. That somebody cut an encrypted one there is none:
+ * mostly we have gone before we could see it. */
+static bool ended_badly(const struct call *c)
+{
+    if (c->end == FRAMED_TRUNCATED && keyring_is_keyed(c->keys.protection) && all_answered(c)) return false;
+    return c->ended && framed_exit_of(c->end) == CLI_PROTOCOL;
+}
+
 /* ---- the loop ---- */
 
 static int run(struct call *c)
@@ -507,8 +515,8 @@ static int run(struct call *c)
     for (;;) {
         bool progress = take_events(c);
         progress |= send_messages(c);
-        if (c->ended && framed_exit_of(c->end) != CLI_PROTOCOL) look_for_more(c);
-        if (all_answered(c) && (!c->ended || framed_exit_of(c->end) != CLI_PROTOCOL)) break;
+        if (c->ended && !ended_badly(c)) look_for_more(c);
+        if (all_answered(c) && !ended_badly(c)) break;
         if (c->ended) return end_of_connection(c);
         if (c->manner == FOLLOW && c->input_code != CLI_SUCCESS) break;
         if (c->manner == NO_REPLIES && c->state == RUNNING && all_done(c)) {

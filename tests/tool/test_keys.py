@@ -250,6 +250,37 @@ class Shared(KeysTest):
         self.drain(server)
         self.assertNotIn("cut off", server.stderr)
 
+    def test_a_cut_behind_the_last_answer_is_no_failure_and_any_before_is(self):
+        shared = ("--psk", self.shared("psk", "me"))
+        server = self.serve(*shared)
+        lengths = []
+
+        def relay(most):
+            def talk(client):
+                with socket.create_connection(tuple(server.address.split(":"))) as target:
+                    threading.Thread(target=pass_on, args=(client, target, [], None), daemon=True).start()
+                    lengths.append(0)
+                    while more := target.recv(65536 if most is None else most - lengths[-1]):
+                        client.sendall(more)
+                        lengths[-1] += len(more)
+                    client.shutdown(socket.SHUT_RDWR)
+
+            return talk
+
+        call = ("-m", "hello", *shared)
+        self.assert_code(self.run_tool("call", self.peer(relay(None)).address, *call), 0)
+        behind = lengths[0] - 22  # a record of CLOSE
+        for cut in (behind - 29, behind - 1):
+            done = self.run_tool("call", self.peer(relay(cut)).address, *call)
+            self.assert_code(done, 5, "the stream was cut off", "1 of 1 messages unanswered")
+            self.assertEqual(done.stdout, b"")
+        for cut in (behind, behind + 1) * 5:
+            done = self.run_tool("call", self.peer(relay(cut)).address, *call)
+            self.assert_code(done, 0)
+            self.assertEqual(done.stdout, b"hello")
+        done = self.run_tool("call", self.peer(relay(behind)).address, *call, "-m", "more")
+        self.assert_code(done, 5, "the stream was cut off")
+
     def test_each_id_has_its_key(self):
         one, two = self.shared("one", "one"), self.shared("two", "two")
         with open(one, encoding="ascii") as a, open(two, encoding="ascii") as b:
