@@ -188,10 +188,10 @@ static const struct framed_fault *fault_of(const struct channel *ch, enum framed
     return framed_opening_fault(&ch->u.opening->reads);
 }
 
-/* It is no length: to who listens that is as on a plain connection. */
+/* It is no length: to who listens for plain frames, too, that is as on a plain connection. */
 static bool is_plain_fault(const struct channel *ch, const struct framed_fault *fault)
 {
-    return fault != NULL && fault->what == FRAMED_FAULT_WORD && !ch->terms->connects;
+    return fault != NULL && fault->what == FRAMED_FAULT_WORD && !ch->terms->connects && ch->terms->accepts.plain;
 }
 
 uint32_t framed_channel_claimed(const struct channel *ch)

@@ -105,9 +105,11 @@ class Pinned(KeysTest):
             done = self.call(server, *args)
             self.assertIn(done.returncode, (1, 5), done.stderr)
             self.assertEqual(done.stdout, b"")
-        sock = self.connect(server.address)
-        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        self.assertEqual(sock.recv(100), b"")  # nothing is answered
+        for said, word in ((b"GET / HTTP/1.1\r\n\r\n", "no preface, .*HTTP"), (b"\xff" * 9, "neither a length nor a preface: ffffffff")):
+            sock = self.connect(server.address)
+            sock.sendall(said)
+            self.assertEqual(sock.recv(100), b"")  # nothing is answered
+            server.wait_line(f"closed: byte 0: {word}")
 
     def test_server_that_speaks_plain_is_not_talked_to(self):
         server = self.serve()

@@ -25,9 +25,12 @@ static struct meter meter;
 static struct framed_buf buf;
 static const char *reason;
 
+static void (*meanwhile)(void); /* between the look at a file and the reading of it, when its memory is asked for */
+
 static void *only_once(void *ctx, void *at, size_t old_size, size_t new_size)
 {
     assert_true(at == NULL || new_size == 0); /* a move would leave a copy */
+    if (at == NULL && meanwhile != NULL) meanwhile();
     return meter.allocator.resize(ctx, at, old_size, new_size);
 }
 
@@ -146,6 +149,50 @@ static void what_is_no_file_is_refused_without_waiting(void **state)
     }
 }
 
+static void another_takes_its_name(void)
+{
+    char other[64];
+    snprintf(other, sizeof other, "%s/other", folder);
+    assert_int_equal(rename(path, other), 0);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0666);
+    assert_int_equal(write(fd, "evil", 4), 4);
+    close(fd);
+    assert_int_equal(unlink(other), 0);
+}
+
+static void it_is_cut(void)
+{
+    assert_int_equal(truncate(path, 3), 0);
+}
+
+static void it_grows(void)
+{
+    int fd = open(path, O_WRONLY | O_APPEND);
+    assert_int_equal(write(fd, "more", 4), 4);
+    close(fd);
+}
+
+/* What is read is what was looked at, and as it was then. */
+static void nothing_can_be_put_in_its_place_while_it_is_loaded(void **state)
+{
+    (void)state;
+    for (unsigned kind = HOST_KEYS_SECRET; kind <= HOST_KEYS_PUBLIC; kind++) {
+        write_file(7, 0600);
+        meanwhile = another_takes_its_name;
+        assert_int_equal(load(path, (enum host_keys)kind), FRAMED_OK);
+        assert_true(buf.len == 7 && memcmp(buf.at, "abcdefg", 7) == 0);
+        static void (*const changes[])(void) = {it_is_cut, it_grows};
+        for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+            meanwhile = NULL;
+            write_file(7, 0600);
+            meanwhile = changes[i];
+            assert_int_equal(load(path, (enum host_keys)kind), FRAMED_DENIED);
+            assert_string_equal(reason, "was changed while it was read");
+        }
+        meanwhile = NULL;
+    }
+}
+
 static void a_file_must_be_ours_or_roots(void **state)
 {
     (void)state;
@@ -185,7 +232,7 @@ int main(void)
         TEST(a_file_is_loaded_whole_into_one_block),         TEST(without_memory_nothing_is_loaded),
         TEST(nobody_else_may_read_a_secret_or_write_a_list), TEST(a_list_may_be_a_symbolic_link_and_a_secret_may_not),
         TEST(what_is_no_file_is_refused_without_waiting),    TEST(a_file_must_be_ours_or_roots),
-        TEST(a_file_is_made_once_for_its_owner_alone),
+        TEST(a_file_is_made_once_for_its_owner_alone),       TEST(nothing_can_be_put_in_its_place_while_it_is_loaded),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
