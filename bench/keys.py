@@ -66,9 +66,13 @@ def run(work, options, seconds):
 
 
 def libsodium_s():
-    """To seal 1 MiB in records, and to open it."""
-    words = subprocess.run([os.path.join(BUILD, "bench/seal"), "own"], stdout=subprocess.PIPE, check=True, text=True).stdout.split()
-    return sum(float(word) for word in words) / 1e9
+    """To seal 1 MiB in records, and to open it, on the slower of the two cores while both do, as both ends have to."""
+    seal = os.path.join(BUILD, "bench/seal")
+    both = [subprocess.Popen(["taskset", "-c", core, seal, "own"], stdout=subprocess.PIPE, text=True) for core in "01"]
+    said = [one.communicate()[0].split() for one in both]
+    if any(one.returncode != 0 for one in both):
+        sys.exit("keys: bench/seal failed")
+    return max(sum(float(word) for word in words) for words in said) / 1e9
 
 
 def told(values):

@@ -106,7 +106,7 @@ void framed_records_fini(struct framed_records *r)
 
 static bool pattern_of(uint8_t mode, enum noise_pattern *pattern)
 {
-    switch (framed_mode_exists(mode) ? mode >> 4 : 0) {
+    switch (framed_mode_exists(mode) ? framed_mode_protection(mode) : FRAMED_UNPROTECTED) {
     case FRAMED_SHARED_KEY: *pattern = NOISE_NNPSK0; return true;
     case FRAMED_PINNED_KEYS: *pattern = NOISE_XX; return true;
     case FRAMED_SHARED_AND_PINNED: *pattern = NOISE_XXPSK0; return true;

@@ -29,11 +29,6 @@ static const uint8_t letters[] = {[FRAMED_CONNECTOR] = 0x46, [FRAMED_ACCEPTOR] =
 
 /* ---- modes ---- */
 
-static unsigned protection_of(uint8_t mode)
-{
-    return mode >> 4;
-}
-
 static bool is_session(uint8_t mode)
 {
     return (mode & 15) == FRAMED_SESSION;
@@ -41,20 +36,20 @@ static bool is_session(uint8_t mode)
 
 bool framed_mode_exists(uint8_t mode)
 {
-    unsigned p = protection_of(mode);
+    unsigned p = framed_mode_protection(mode);
     return (mode & 15) <= FRAMED_SESSION &&
            (p <= FRAMED_BLAKE2B || (p >= FRAMED_SHARED_KEY && p <= FRAMED_SHARED_AND_PINNED));
 }
 
 static size_t trailer_of(uint8_t mode)
 {
-    return framed_sum_size((enum framed_protection)protection_of(mode));
+    return framed_sum_size(framed_mode_protection(mode));
 }
 
 /* With encryption the acceptor's HELLO is inside the second message of the handshake (§7.5). */
 static bool has_hello(enum framed_side from, uint8_t mode)
 {
-    return from == FRAMED_CONNECTOR || protection_of(mode) < FRAMED_SHARED_KEY;
+    return from == FRAMED_CONNECTOR || framed_mode_protection(mode) < FRAMED_SHARED_KEY;
 }
 
 /* ---- what a listener accepts ---- */
@@ -62,13 +57,13 @@ static bool has_hello(enum framed_side from, uint8_t mode)
 enum framed_status framed_accept_add(struct framed_accept *accept, uint8_t mode)
 {
     if (!framed_mode_exists(mode)) return FRAMED_USAGE;
-    accept->with[mode & 15] |= (uint16_t)(1u << protection_of(mode));
+    accept->with[mode & 15] |= (uint16_t)(1u << framed_mode_protection(mode));
     return FRAMED_OK;
 }
 
 bool framed_accept_has(const struct framed_accept *accept, uint8_t mode)
 {
-    return framed_mode_exists(mode) && (accept->with[mode & 15] >> protection_of(mode) & 1) != 0;
+    return framed_mode_exists(mode) && (accept->with[mode & 15] >> framed_mode_protection(mode) & 1) != 0;
 }
 
 struct framed_accept framed_accept_default(const struct framed_accept *built, unsigned keys)
@@ -154,7 +149,7 @@ static void say_mode(struct text *t, uint8_t mode)
     say_hex(t, mode, 2);
     if (!framed_mode_exists(mode)) return;
     say(t, " (");
-    say(t, protections[protection_of(mode)]);
+    say(t, protections[framed_mode_protection(mode)]);
     if (is_session(mode)) say(t, ", session");
     say(t, ")");
 }
@@ -241,7 +236,7 @@ static const struct parameter parameters[LAST_KEY + 1] = {
 
 static bool belongs(unsigned key, enum framed_side from, uint8_t mode)
 {
-    unsigned p = protection_of(mode);
+    unsigned p = framed_mode_protection(mode);
     if (key == MAX_FRAME) return true;
     if (key == MAX_CALLS) return is_session(mode) && from == FRAMED_ACCEPTOR;
     if (key == KEY_ID) return (p == FRAMED_SHARED_KEY || p == FRAMED_SHARED_AND_PINNED) && from == FRAMED_CONNECTOR;
@@ -464,7 +459,7 @@ enum framed_status framed_opening_encode(uint8_t to[FRAMED_OPENING_MOST], size_t
         *fault = (struct framed_fault){.what = FRAMED_FAULT_MODE, .at = 3, .found = mode};
         return FRAMED_USAGE;
     }
-    if (protection_of(mode) == FRAMED_BLAKE2B && !framed_has_blake2b()) return FRAMED_UNSUPPORTED;
+    if (framed_mode_protection(mode) == FRAMED_BLAKE2B && !framed_has_blake2b()) return FRAMED_UNSUPPORTED;
     enum framed_status st = framed_hello_encode(to + HEAD, &len, from, mode, hello, fault);
     if (st != FRAMED_OK) return st;
     put_preface(to, from, mode);
@@ -473,7 +468,7 @@ enum framed_status framed_opening_encode(uint8_t to[FRAMED_OPENING_MOST], size_t
     be32_put(to + FRAMED_PREFACE_SIZE, (uint32_t)(len + trailer));
     *n = HEAD + len + trailer;
     if (trailer == 0) return FRAMED_OK;
-    const struct framed_sum_place place = {.from = from, .with = (enum framed_protection)protection_of(mode), .preface = to};
+    const struct framed_sum_place place = {.from = from, .with = framed_mode_protection(mode), .preface = to};
     return framed_sum_add(to + HEAD, len, &place);
 }
 
@@ -577,8 +572,7 @@ static enum framed_status judge_hello(struct framed_opening *o)
     struct framed_fault fault;
     uint8_t preface[FRAMED_PREFACE_SIZE];
     put_preface(preface, o->from, o->mode);
-    struct framed_sum_place place = {
-        .from = o->from, .with = (enum framed_protection)protection_of(o->mode), .preface = preface};
+    struct framed_sum_place place = {.from = o->from, .with = framed_mode_protection(o->mode), .preface = preface};
     if (trailer_of(o->mode) > 0 && framed_sum_check(&whole, &place) != FRAMED_OK)
         return fail(o, FRAMED_MALFORMED,
                     (struct framed_fault){.what = FRAMED_FAULT_SUM,

@@ -63,7 +63,7 @@ enum framed_status framed_channel_take_keys(struct tunnel_keys *keys, const stru
 
 static bool is_encrypted(uint8_t mode)
 {
-    return mode >> 4 >= FRAMED_SHARED_KEY;
+    return framed_mode_protection(mode) >= FRAMED_SHARED_KEY;
 }
 
 enum framed_status framed_channel_new(struct channel **made, const struct channel_terms *terms, void *owner,
@@ -123,7 +123,7 @@ static void open_up(struct channel *ch, const struct framed_allocator *alloc)
     uint32_t most = ch->tunnel != NULL ? ch->tunnel->most : framed_opening_hello(&opening->reads).max_frame;
     ch->is_open = true;
     mem_free(alloc, opening, sizeof *opening);
-    enum framed_protection with = (enum framed_protection)(ch->mode >> 4);
+    enum framed_protection with = framed_mode_protection(ch->mode);
     uint32_t trailer = framed_sum_size(with);
     /* HELLO was frame 0, both ways. */
     ch->u.received = 1;

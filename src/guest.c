@@ -314,7 +314,8 @@ bool framed_guest_begins(void *owner, uint8_t mode)
 {
     struct guest *g = guest_of(owner);
     struct worker *w = worker_of(g);
-    if (mode >> 4 == FRAMED_SHARED_KEY || framed_strangers_may_begin(&w->strangers, g, framed_loop_now(&w->loop))) {
+    if (framed_mode_protection(mode) == FRAMED_SHARED_KEY ||
+        framed_strangers_may_begin(&w->strangers, g, framed_loop_now(&w->loop))) {
         framed_strangers_enter(&w->strangers, g);
         return true;
     }

@@ -16,19 +16,14 @@ enum {
     AT_ONCE_MOST = 4 * (RECORD_HEAD + RECORD_BODY_MOST + RECORD_TAIL) /* bytes sealed before any of them is sent */
 };
 
-static enum framed_protection protection_of(uint8_t mode)
-{
-    return (enum framed_protection)(mode >> 4);
-}
-
 static bool has_identity(uint8_t mode)
 {
-    return protection_of(mode) != FRAMED_SHARED_KEY;
+    return framed_mode_protection(mode) != FRAMED_SHARED_KEY;
 }
 
 static bool has_shared_key(uint8_t mode)
 {
-    return protection_of(mode) != FRAMED_PINNED_KEYS;
+    return framed_mode_protection(mode) != FRAMED_PINNED_KEYS;
 }
 
 enum framed_status framed_tunnel_start(void)

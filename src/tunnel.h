@@ -61,8 +61,8 @@ struct tunnel {
 /* What is told of the other end. Views into *t. */
 static inline struct framed_peer framed_tunnel_peer(struct tunnel *t)
 {
-    unsigned protection = t->mode >> 4;
-    return (struct framed_peer){.protection = (enum framed_protection)protection,
+    enum framed_protection protection = framed_mode_protection(t->mode);
+    return (struct framed_peer){.protection = protection,
                                 .key = protection != FRAMED_SHARED_KEY ? t->key : NULL,
                                 .key_id = framed_bytes_of(t->id, t->id_len),
                                 .hash = t->hash,

@@ -104,6 +104,11 @@ static inline uint8_t framed_mode(enum framed_protection protection, enum framed
     return (uint8_t)((unsigned)protection << 4 | (unsigned)application);
 }
 
+static inline enum framed_protection framed_mode_protection(uint8_t mode)
+{
+    return (enum framed_protection)(mode >> 4);
+}
+
 /* Whether §7.2 knows this mode. */
 FRAMED_API bool framed_mode_exists(uint8_t mode);
 

@@ -164,19 +164,14 @@ static uint64_t unanswered(const struct inspect_conn *conn)
 
 /* ---- what a preface says ---- */
 
-static unsigned protection_of(uint8_t mode)
-{
-    return mode >> 4;
-}
-
 static bool is_encrypted(const struct inspect_stream *s)
 {
-    return s->extended && protection_of(s->mode) >= FRAMED_SHARED_KEY;
+    return s->extended && framed_mode_protection(s->mode) >= FRAMED_SHARED_KEY;
 }
 
 static uint32_t trailer_of(const struct inspect_stream *s)
 {
-    return s->extended && protection_of(s->mode) == FRAMED_CRC32C ? FRAMED_SUM_SIZE : 0;
+    return s->extended && framed_mode_protection(s->mode) == FRAMED_CRC32C ? FRAMED_SUM_SIZE : 0;
 }
 
 /* With encryption the acceptor's HELLO is inside the second message (§7.5). */
@@ -194,7 +189,7 @@ static bool is_ordered(const struct inspect_stream *s)
 /* Whether frames of such a mode can be told apart. */
 static bool is_known(uint8_t mode)
 {
-    return framed_mode_exists(mode) && protection_of(mode) != FRAMED_BLAKE2B;
+    return framed_mode_exists(mode) && framed_mode_protection(mode) != FRAMED_BLAKE2B;
 }
 
 static bool is_preface(uint32_t word)
@@ -209,12 +204,12 @@ bool framed_inspect_follows(uint32_t preface)
 
 bool framed_inspect_is_checked(uint32_t preface)
 {
-    return protection_of((uint8_t)preface) == FRAMED_CRC32C;
+    return framed_mode_protection((uint8_t)preface) == FRAMED_CRC32C;
 }
 
 bool framed_inspect_is_encrypted(uint32_t preface)
 {
-    return protection_of((uint8_t)preface) >= FRAMED_SHARED_KEY;
+    return framed_mode_protection((uint8_t)preface) >= FRAMED_SHARED_KEY;
 }
 
 uint32_t framed_inspect_sum(uint32_t preface, uint64_t counter, uint32_t len)
@@ -294,7 +289,7 @@ static uint8_t message_of(const struct inspect_stream *s)
 {
     if (s->side == FRAMED_ACCEPTOR) return s->counter == 0 ? 2 : 0;
     if (s->counter == 1) return 1;
-    return s->counter == 2 && protection_of(s->mode) != FRAMED_SHARED_KEY ? 3 : 0;
+    return s->counter == 2 && framed_mode_protection(s->mode) != FRAMED_SHARED_KEY ? 3 : 0;
 }
 
 static void sealed_came(struct inspect_stream *s, uint64_t time_ns, uint32_t len, struct framed_bytes payload)
@@ -453,7 +448,7 @@ static const struct inspect_stream *other_way(const struct inspect_stream *s)
 static void count_protection(const struct inspect_stream *s)
 {
     struct inspect_stats *stats = s->inspect->config.stats;
-    if (stats != NULL && other_way(s) == NULL) stats->protections[protection_of(s->word[3])]++;
+    if (stats != NULL && other_way(s) == NULL) stats->protections[framed_mode_protection(s->word[3])]++;
 }
 
 /* The preface is there: reads as its receiver does, who knows what he asked for. */

@@ -222,7 +222,7 @@ static void text_of_opening(struct cli_output *out, const struct inspect_note *n
         framed_output_text(out, "  ");
     }
     framed_output_text(out, note->side == FRAMED_CONNECTOR ? "opening of a connector: " : "opening of an acceptor: ");
-    framed_output_text(out, framed_inspect_protection(note->mode >> 4, false));
+    framed_output_text(out, framed_inspect_protection(framed_mode_protection(note->mode), false));
     if ((note->mode & 15) == FRAMED_SESSION) framed_output_text(out, ", session");
     if (note->hello.max_frame != 0) {
         framed_output_text(out, "; max frame ");
@@ -450,7 +450,7 @@ static void json_of_opening(struct cli_output *out, const struct inspect_note *n
     const struct framed_hello *hello = &note->hello;
     put_text(out, "side", note->side == FRAMED_CONNECTOR ? "connector" : "acceptor");
     put_key(out, "mode", note->mode);
-    put_text(out, "protection", framed_inspect_protection(note->mode >> 4, true));
+    put_text(out, "protection", framed_inspect_protection(framed_mode_protection(note->mode), true));
     if (hello->max_frame != 0) put_key(out, "max_frame", hello->max_frame);
     if (hello->key_id.at == NULL) return;
     if (is_utf8(hello->key_id)) {

@@ -450,7 +450,7 @@ static void connect_next(struct tap_pair *p)
 
 static enum framed_protection protection_of(const struct tap *tap)
 {
-    return tap->terms != NULL ? (enum framed_protection)(tap->terms->mode >> 4) : FRAMED_UNPROTECTED;
+    return tap->terms != NULL ? framed_mode_protection(tap->terms->mode) : FRAMED_UNPROTECTED;
 }
 
 /* All come from our address: as many as a target lets do so. The backlog keeps the others. */
