@@ -65,9 +65,7 @@ static uint32_t trailer_of(const struct crossing *x)
 static void begin_sum(const struct crossing *x, struct crossing_way *way, enum framed_side from, uint32_t len)
 {
     const struct framed_sum_place place = {.from = from, .with = x->channel->out.next.with, .counter = way->counter++};
-    framed_sum_begin(&way->sum, len, &place);
-    way->left = len;
-    way->trailer_got = 0;
+    summed_begin(&way->summed, len, &place);
 }
 
 static enum framed_status put_length(const struct crossing *x, struct framed_buf *to, uint64_t len)
@@ -80,37 +78,30 @@ static enum framed_status put_length(const struct crossing *x, struct framed_buf
 
 static enum framed_status add_sum(struct crossing *x, const struct framed_token *token, struct framed_buf *to)
 {
-    struct crossing_way *way = &x->out;
+    struct framed_sum *sum = &x->out.summed.sum;
+    uint8_t trailer[FRAMED_SUM_MOST];
     switch (token->kind) {
     case FRAMED_BEGIN:
-        begin_sum(x, way, FRAMED_CONNECTOR, token->length);
+        begin_sum(x, &x->out, FRAMED_CONNECTOR, token->length);
         return put_length(x, to, (uint64_t)token->length + trailer_of(x));
     case FRAMED_DATA:
-        framed_sum_more(&way->sum, token->data.at, token->data.len);
+        framed_sum_more(sum, token->data.at, token->data.len);
         return put(x, to, token->data.at, token->data.len);
-    default: framed_sum_end(&way->sum, way->trailer); return put(x, to, way->trailer, trailer_of(x));
+    default: framed_sum_end(sum, trailer); return put(x, to, trailer, trailer_of(x));
     }
 }
 
 static enum framed_status take_sum(struct crossing *x, const struct framed_token *token, struct framed_buf *to)
 {
-    struct crossing_way *way = &x->in;
-    uint8_t sum[FRAMED_SUM_MOST];
-    size_t n;
+    struct summed *summed = &x->in.summed;
+    struct framed_bytes payload;
     switch (token->kind) {
     case FRAMED_BEGIN:
         if (token->length < trailer_of(x)) return FRAMED_MALFORMED;
-        begin_sum(x, way, FRAMED_ACCEPTOR, token->length - trailer_of(x));
-        return put_length(x, to, way->left);
-    case FRAMED_DATA:
-        n = token->data.len < way->left ? token->data.len : way->left;
-        way->left -= (uint32_t)n;
-        framed_sum_more(&way->sum, token->data.at, n);
-        for (size_t i = n; i < token->data.len; i++) way->trailer[way->trailer_got++] = token->data.at[i];
-        return put(x, to, token->data.at, n);
-    default:
-        framed_sum_end(&way->sum, sum);
-        return memcmp(sum, way->trailer, trailer_of(x)) == 0 ? FRAMED_OK : FRAMED_MALFORMED;
+        begin_sum(x, &x->in, FRAMED_ACCEPTOR, token->length - trailer_of(x));
+        return put_length(x, to, summed->left);
+    case FRAMED_DATA: payload = summed_payload(summed, token->data); return put(x, to, payload.at, payload.len);
+    default: return summed_is_right(summed) ? FRAMED_OK : FRAMED_MALFORMED;
     }
 }
 

@@ -11,15 +11,13 @@
 #define FRAMED_CLI_CROSSING_H
 
 #include "channel.h"
+#include "summed.h"
 
 /* One way, with checksums: inside the frame that passes. */
 struct crossing_way {
     struct framed_scan scan;
-    struct framed_sum sum;
+    struct summed summed;
     uint64_t counter;
-    uint32_t left; /* of the payload */
-    uint32_t trailer_got;
-    uint8_t trailer[FRAMED_SUM_MOST];
 };
 
 /* All fields are private; zero it before framed_crossing_begin. */

@@ -378,24 +378,6 @@ static void reply_is_whole(struct load_conn *c, uint64_t now)
     c->in_flight--;
 }
 
-/* Of a reply with a checksum: what belongs to it, and then its trailer, which is kept. The payload is left. */
-static struct framed_bytes sum_up(struct load_conn *c, struct framed_bytes data)
-{
-    size_t n = data.len < c->left ? data.len : c->left;
-    c->left -= (uint32_t)n;
-    framed_sum_more(&c->sum, data.at, n);
-    for (size_t i = n; i < data.len; i++)
-        c->trailer[c->trailer_got++] = data.at[i]; /* the scan gives no more than there are */
-    return framed_bytes_of(data.at, n);
-}
-
-static bool sum_is_right(struct load_conn *c)
-{
-    uint8_t sum[FRAMED_SUM_MOST];
-    framed_sum_end(&c->sum, sum);
-    return memcmp(sum, c->trailer, trailer_of(c->thread->plan)) == 0;
-}
-
 /* A reply of so many bytes begins, trailer included. False: that cannot be. */
 static bool begin_reply(struct load_conn *c, uint32_t len)
 {
@@ -403,12 +385,10 @@ static bool begin_reply(struct load_conn *c, uint32_t len)
     uint32_t trailer = trailer_of(plan);
     if (c->in_flight == 0 || len < trailer) return false;
     c->got = 0;
-    c->left = len - trailer;
-    c->wrong = plan->verify && c->left != flight_at(c, 0)->len;
+    c->wrong = plan->verify && len - trailer != flight_at(c, 0)->len;
     if (trailer > 0) {
         const struct framed_sum_place place = place_of(c, FRAMED_ACCEPTOR, &c->sums_in);
-        framed_sum_begin(&c->sum, c->left, &place);
-        c->trailer_got = 0;
+        summed_begin(&c->summed, len - trailer, &place);
     }
     return true;
 }
@@ -424,12 +404,12 @@ static bool take(struct load_conn *c, struct framed_bytes in, uint64_t now)
         switch (token.kind) {
         case FRAMED_BEGIN: good = begin_reply(c, token.length); break;
         case FRAMED_DATA:
-            if (summed) token.data = sum_up(c, token.data);
+            if (summed) token.data = summed_payload(&c->summed, token.data);
             if (verify && !c->wrong) c->wrong = !is_as_sent(c, token.data);
             c->got += (uint32_t)token.data.len;
             break;
         case FRAMED_END:
-            good = !summed || sum_is_right(c);
+            good = !summed || summed_is_right(&c->summed);
             if (good) reply_is_whole(c, now);
             break;
         }

@@ -6,6 +6,7 @@
 #define FRAMED_CLI_LOAD_THREAD_H
 
 #include "load.h"
+#include "summed.h"
 
 enum { NS_A_MS = 1000000, STAMP = 8, BATCH = 64 << 10, HALF_BATCH = 10 << 10, BATCHED_MOST = 16 << 10, OPENING_MS = 5000 };
 
@@ -59,15 +60,12 @@ struct load_conn {
     struct channel *channel; /* from then on */
     struct framed_scan scan; /* the reply */
     uint32_t got;            /* bytes of its payload */
-    uint32_t left;           /* of its payload */
     bool wrong;
 
     /* With a checksum: */
-    uint64_t sums_out, sums_in;       /* frames before the next one, each way */
-    struct framed_sum sum;            /* over what has come of the reply */
-    uint8_t trailer[FRAMED_SUM_MOST]; /* of it, so far; of a long request */
-    uint8_t request_trailer[FRAMED_SUM_MOST];
-    uint32_t trailer_got;
+    uint64_t sums_out, sums_in;               /* frames before the next one, each way */
+    struct summed summed;                     /* the reply */
+    uint8_t request_trailer[FRAMED_SUM_MOST]; /* of a long request */
 
     uint8_t *held; /* of a batch, what was not taken at once */
     size_t held_size;
