@@ -100,16 +100,16 @@ static uint32_t times(uint32_t a, uint32_t b)
  * The instruction takes three cycles and can begin in each: three streams go on at once. What a register becomes when so many zeros
  * follow is its product with x^(8n); by that the first two are moved to where they belong, and all three added.
  */
-enum { STREAM = 2048 };
+static const size_t stream = 2048, streams = (size_t)3 * 2048;
 static const uint32_t one_stream = 0x0d65762a, two_streams = 0x35d73a62;
 
 __attribute__((target("sse4.2"))) static uint32_t three_streams(uint32_t reg, const uint8_t *p)
 {
     uint64_t first = reg, second = 0, third = 0;
-    for (const uint8_t *end = p + STREAM; p < end; p += 8) {
+    for (const uint8_t *end = p + stream; p < end; p += 8) {
         first = eight(first, p);
-        second = eight(second, p + STREAM);
-        third = eight(third, p + 2 * STREAM);
+        second = eight(second, p + stream);
+        third = eight(third, p + 2 * stream);
     }
     return times(two_streams, (uint32_t)first) ^ times(one_stream, (uint32_t)second) ^ (uint32_t)third;
 }
@@ -120,7 +120,7 @@ __attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, c
     uint32_t reg = ~crc;
     const uint8_t *p = at;
 #ifdef __x86_64__
-    for (; n >= 3 * STREAM; n -= 3 * STREAM, p += 3 * STREAM) reg = three_streams(reg, p);
+    for (; n >= streams; n -= streams, p += streams) reg = three_streams(reg, p);
     for (; n >= 8; n -= 8, p += 8) reg = (uint32_t)eight(reg, p);
 #endif
     for (; n >= 4; n -= 4, p += 4) reg = __builtin_ia32_crc32si(reg, le32_get(p));
@@ -174,7 +174,7 @@ __attribute__((target("sse4.2"))) static uint32_t headed_by_instruction(uint32_t
     uint64_t reg = __builtin_ia32_crc32di(~crc, head->direction | counter << 8);
     reg = __builtin_ia32_crc32si((uint32_t)reg, (uint32_t)(counter >> 56) | length << 8);
     reg = __builtin_ia32_crc32qi((uint32_t)reg, (uint8_t)(length >> 24));
-    if (n >= 3 * STREAM) return by_instruction(~(uint32_t)reg, at, n);
+    if (n >= streams) return by_instruction(~(uint32_t)reg, at, n);
     const uint8_t *p = at;
     for (; n >= 32; n -= 32, p += 32) reg = eight(eight(eight(eight(reg, p), p + 8), p + 16), p + 24);
     for (; n >= 8; n -= 8, p += 8) reg = eight(reg, p);

@@ -63,7 +63,7 @@ enum framed_status framed_channel_take_keys(struct tunnel_keys *keys, const stru
 
 /* Begins to open, when a first byte has shown that it is no plain connection, or must be none; FRAMED_NOMEM, FRAMED_OS. `terms` are
  * borrowed; `owner` is for what terms->keys asks. Freed with framed_channel_free. */
-enum framed_status framed_channel_new(struct channel **ch, const struct channel_terms *terms, void *owner,
+enum framed_status framed_channel_new(struct channel **made, const struct channel_terms *terms, void *owner,
                                       const struct framed_allocator *alloc);
 void framed_channel_free(struct channel *ch, const struct framed_allocator *alloc);
 

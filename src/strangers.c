@@ -14,13 +14,13 @@ enum framed_status framed_strangers_init(struct strangers *s, uint32_t room, uin
                                          uint64_t seed, const struct framed_allocator *alloc)
 {
     *s = (struct strangers){.room = room, .per_address = per_address, .a_second = a_second, .dice = seed | 1, .seed = seed};
-    s->list = mem_new(alloc, room * sizeof *s->list);
+    s->list = mem_new(alloc, room * sizeof *s->list); // NOLINT(bugprone-sizeof-expression): pointers are what it keeps
     return s->list != NULL ? FRAMED_OK : FRAMED_NOMEM;
 }
 
 void framed_strangers_fini(struct strangers *s, const struct framed_allocator *alloc)
 {
-    mem_free(alloc, s->list, s->room * sizeof *s->list);
+    mem_free(alloc, s->list, s->room * sizeof *s->list); // NOLINT(bugprone-sizeof-expression): likewise
     *s = (struct strangers){0};
 }
 

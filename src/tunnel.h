@@ -82,12 +82,12 @@ enum framed_status framed_tunnel_identity(struct tunnel_keys *keys, const struct
 
 /* For who connects: makes its opening and message 1, which wait to leave. `keys` are borrowed. FRAMED_NOMEM, FRAMED_OS (no
  * randomness). */
-enum framed_status framed_tunnel_connect(struct tunnel **t, const struct tunnel_keys *keys, uint8_t mode, uint32_t max_frame,
-                                         const struct framed_allocator *alloc);
+enum framed_status framed_tunnel_connect(struct tunnel **made, const struct tunnel_keys *keys, uint8_t mode,
+                                         uint32_t max_frame, const struct framed_allocator *alloc);
 
 /* For who listens, when this opening has come; `o` is open. `owner` is for the questions that keys ask. Likewise; FRAMED_LIMIT: it may
  * not begin. */
-enum framed_status framed_tunnel_accept(struct tunnel **t, const struct tunnel_keys *keys, const struct framed_opening *o,
+enum framed_status framed_tunnel_accept(struct tunnel **made, const struct tunnel_keys *keys, const struct framed_opening *o,
                                         uint32_t max_frame, void *owner, const struct framed_allocator *alloc);
 
 /* Wipes and frees it. NULL is fine. */
@@ -144,18 +144,18 @@ static inline enum framed_status framed_tunnel_identity(struct tunnel_keys *keys
     (void)keys, (void)secret;
     return FRAMED_UNSUPPORTED;
 }
-static inline enum framed_status framed_tunnel_connect(struct tunnel **t, const struct tunnel_keys *keys, uint8_t mode,
+static inline enum framed_status framed_tunnel_connect(struct tunnel **made, const struct tunnel_keys *keys, uint8_t mode,
                                                        uint32_t max_frame, const struct framed_allocator *alloc)
 {
-    (void)t, (void)keys, (void)mode, (void)max_frame, (void)alloc;
+    (void)made, (void)keys, (void)mode, (void)max_frame, (void)alloc;
     return FRAMED_UNSUPPORTED;
 }
-static inline enum framed_status framed_tunnel_accept(struct tunnel **t, const struct tunnel_keys *keys,
+static inline enum framed_status framed_tunnel_accept(struct tunnel **made, const struct tunnel_keys *keys,
                                                       const struct framed_opening *o, uint32_t max_frame, void *owner,
                                                       const struct framed_allocator *alloc)
 {
     (void)o, (void)owner;
-    return framed_tunnel_connect(t, keys, 0, max_frame, alloc);
+    return framed_tunnel_connect(made, keys, 0, max_frame, alloc);
 }
 static inline void framed_tunnel_free(struct tunnel *t)
 {

@@ -52,12 +52,18 @@ static enum framed_status make_key(struct made *made, const char *id)
     return FRAMED_OK;
 }
 
+/* Behind the text of a key. */
+static void end_line(char line[FRAMED_KEY_TEXT_SIZE + 1])
+{
+    memcpy(line + FRAMED_KEY_TEXT_SIZE - 1, "\n", 2);
+}
+
 static enum framed_status public_line(const struct framed_key *secret, char line[FRAMED_KEY_TEXT_SIZE + 1])
 {
     struct framed_key key;
     enum framed_status st = framed_key_public(&key, secret);
     if (st == FRAMED_OK) st = framed_key_format(line, FRAMED_KEY_PUBLIC, &key);
-    if (st == FRAMED_OK) strcat(line, "\n");
+    if (st == FRAMED_OK) end_line(line);
     return st;
 }
 
@@ -183,7 +189,8 @@ static int print_peer(const struct framed_client *client, enum framed_status st,
     if (st != FRAMED_OK) return failed(st);
     framed_host_say(
         "whoever answers there has this key; whether he is the right one tells `framed pubkey` on the server itself");
-    return print(strcat(line, "\n"));
+    end_line(line);
+    return print(line);
 }
 
 /* A stranger who trusts nobody: the handshake ends before he would show who he is. */

@@ -252,9 +252,10 @@ static void text_of_cut(struct cli_output *out, const struct inspect_note *note)
     }
     framed_output_number(out, note->have);
     framed_output_text(out, " of ");
-    framed_output_number(out, note->in == IN_PAYLOAD ? note->len
-                              : note->in == IN_WORD  ? FRAMED_LENGTH_SIZE
-                                                     : FRAMED_SUM_SIZE);
+    uint64_t whole = FRAMED_SUM_SIZE;
+    if (note->in == IN_WORD) whole = FRAMED_LENGTH_SIZE;
+    if (note->in == IN_PAYLOAD) whole = note->len;
+    framed_output_number(out, whole);
     framed_output_text(out, of[note->in]);
 }
 

@@ -201,7 +201,7 @@ static void listener_that_wants_checksums_takes_nothing_else(void **state)
         {"\xf7\x46\x01\x20\0\0\0\0", 8, "a mode that is not accepted here"},
         {"\xf7\x66\x01\x10\0\0\0\0", 8, "mirror"},
         {"\xf7\x46\x02\x10", 4, "a version that is not spoken here"},
-        {"\xff\xff\xff\xff", 4, "4294967295"},
+        {"\xff\xff\xff\xff", 4, "neither a length nor a preface"},
         {OPENING, 11, "it ended inside the opening"},
     };
     (void)state;

@@ -513,7 +513,7 @@ static void anything_behind_close_and_close_inside_a_frame_are_errors(void **sta
         hand_say(&b, RECORD_CLOSE, "", 1);
         sim_run_ms(0);
         assert_int_equal(sim_peer_state(b.peer), SIM_ENDED);
-        assert_int_equal(rig_logged(&h.rig, "the stream was cut off"), 1);
+        assert_int_equal(rig_logged(&h.rig, "the peer ended inside a frame"), 1);
         assert_int_equal(h.rig.started, 1);
         assert_int_equal(rig_stats(&h.rig).framing_errors, 2);
         free(frame);
