@@ -45,8 +45,9 @@
     X(framing_errors)                                                                                                       \
     X(deadlines)                                                                                                            \
     X(log_lines)                                                                                                            \
-    X(allocated)   /* by the server, now: bytes */                                                                          \
+    X(allocated)   /* by the server, now: bytes, with what malloc adds to each block */                                     \
     X(in_use)      /* of its process, when all were hushed: bytes that malloc has given out to anybody */                   \
+    X(looks)       /* so often the last was renewed, the heap trimmed */                                                    \
     X(connections) /* now */                                                                                                \
     X(open_calls)  /* now */
 #define LEDGER_FIELDS(X) LEDGER_LOSSES(X) LEDGER_FIGURES(X)

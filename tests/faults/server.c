@@ -38,9 +38,16 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 
 /* ---- memory, counted ---- */
 
+/* What malloc takes for a block: the size that it can use, and a word in front. */
+static size_t size_of(void *at)
+{
+    return at != NULL ? malloc_usable_size(at) + sizeof(size_t) : 0;
+}
+
 static void *resize(void *ctx, void *at, size_t old, size_t n)
 {
-    (void)ctx;
+    size_t before = size_of(at);
+    (void)ctx, (void)old;
     if (n == 0) {
         free(at);
         at = NULL;
@@ -48,7 +55,7 @@ static void *resize(void *ctx, void *at, size_t old, size_t n)
         at = realloc(at, n);
         if (at == NULL) return NULL;
     }
-    ledger_add(&ledger->allocated, n - old);
+    ledger_add(&ledger->allocated, size_of(at) - before);
     return at;
 }
 
@@ -219,6 +226,7 @@ static void *tell(void *ctx)
                 (void)malloc_trim(0);
                 const struct mallinfo2 info = mallinfo2();
                 atomic_store(&ledger->in_use, info.uordblks + info.hblkhd);
+                ledger_add(&ledger->looks, 1);
             }
         }
         pthread_mutex_unlock(&lock);

@@ -56,7 +56,8 @@ class World:
         self.feed()
         self.ledger.command("hush")
         rig.wait_until(self.is_quiet, f"{self.name}: quiet", 240)
-        time.sleep(0.1)  # the server's figures are renewed every 20 ms
+        looks = self.ledger.figures()["looks"]
+        rig.wait_until(lambda: self.ledger.figures()["looks"] >= looks + 2, f"{self.name}: looked at", 240)
         figures = self.ledger.figures()
         fds = rig.descriptors(self.server.pid)
         if fds != self.fds:

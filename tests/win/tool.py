@@ -67,6 +67,7 @@ LEFT_OUT = {
         "Failures.test_a_reply_that_is_seen_too_late_is_a_timeout": POSIX,
         "Failures.test_a_server_that_resets": RESET,
         "Failures.test_nobody_there_by_a_path_or_descriptor": UNIX,
+        "Load.test_a_descriptor_that_does_not_open_is_given_up": DESCRIPTORS,
         "Load.test_a_descriptor_that_ends_is_not_replaced": DESCRIPTORS,
         "Load.test_unix_sockets_and_descriptors": UNIX,
         "Reports.test_a_signal_before_it_is_connected_ends_it": POSIX,
