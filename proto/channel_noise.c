@@ -121,6 +121,16 @@ static bool opening_is_sound(struct framed_bytes opening, uint8_t mode)
            be32_get(opening.at + FRAMED_PREFACE_SIZE) == opening.len - HEAD;
 }
 
+_Static_assert(sizeof(struct framed_handshake) <= 512, "a stranger has one for nothing");
+_Static_assert(NOISE_KEY_SIZE + 2 * NOISE_TAG_SIZE + FRAMED_HELLO_MOST <= HANDSHAKE_MESSAGE_MOST,
+               "what an acceptor reads, of XX the message 3, ends before its HELLO begins");
+
+/* Where the acceptor's HELLO lies. */
+static uint8_t *hello_in(struct framed_handshake *hs)
+{
+    return hs->in + sizeof hs->in - FRAMED_HELLO_MOST;
+}
+
 /* The acceptor's HELLO, for message 2. */
 static bool keep_hello(struct framed_handshake *hs, const struct framed_handshake_config *c)
 {
@@ -128,7 +138,7 @@ static bool keep_hello(struct framed_handshake *hs, const struct framed_handshak
     size_t n = 0;
     if (c->side == FRAMED_CONNECTOR) return c->hello == NULL;
     if (c->hello == NULL) return false;
-    if (framed_hello_encode(hs->hello, &n, FRAMED_ACCEPTOR, c->mode, c->hello, &fault) != FRAMED_OK) return false;
+    if (framed_hello_encode(hello_in(hs), &n, FRAMED_ACCEPTOR, c->mode, c->hello, &fault) != FRAMED_OK) return false;
     hs->hello_len = (uint8_t)n;
     return true;
 }
@@ -187,7 +197,7 @@ enum framed_status framed_handshake_say(struct framed_handshake *hs, uint8_t to[
     if (hs->state == FAILED) return (enum framed_status)hs->failed;
     if (hs->state == UNUSED) return FRAMED_USAGE;
     if (hs->state != SAY) return FRAMED_MORE;
-    struct framed_bytes payload = framed_bytes_of(hs->hello, hs->side == FRAMED_ACCEPTOR ? hs->hello_len : 0);
+    struct framed_bytes payload = framed_bytes_of(hello_in(hs), hs->side == FRAMED_ACCEPTOR ? hs->hello_len : 0);
     size_t len = 0;
     enum framed_status st = framed_noise_write(&hs->noise, payload, to + FRAMED_LENGTH_SIZE, HANDSHAKE_MESSAGE_MOST, &len);
     if (st != FRAMED_OK) return fail(hs, st);
@@ -228,7 +238,7 @@ static enum framed_status judge_message(struct framed_handshake *hs)
     enum framed_status st = framed_noise_read(&hs->noise, hs->in, hs->need, &payload);
     if (st == FRAMED_OK && hs->side == FRAMED_CONNECTOR) {
         st = framed_hello_decode(payload, FRAMED_ACCEPTOR, hs->mode, &hello, &fault);
-        memcpy(hs->hello, payload.at, payload.len);
+        memmove(hello_in(hs), payload.at, payload.len);
         hs->hello_len = (uint8_t)payload.len;
     }
     if (st != FRAMED_OK) return fail(hs, st);
@@ -268,7 +278,7 @@ struct framed_hello framed_handshake_hello(const struct framed_handshake *hs)
 {
     struct framed_hello hello = {0};
     struct framed_fault fault;
-    struct framed_bytes parameters = framed_bytes_of(hs->hello, hs->hello_len);
+    struct framed_bytes parameters = framed_bytes_of(hs->in + sizeof hs->in - FRAMED_HELLO_MOST, hs->hello_len);
     check(framed_handshake_has_hello(hs));
     check(framed_hello_decode(parameters, FRAMED_ACCEPTOR, hs->mode, &hello, &fault) == FRAMED_OK);
     return hello;

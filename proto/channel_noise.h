@@ -90,12 +90,11 @@ struct framed_handshake_config {
     const struct framed_hello *hello;            /* the acceptor's own; the connector's, which is sent already, is NULL */
 };
 
-/* Together with an opening at most 1 KiB. */
 struct framed_handshake {
     struct framed_noise noise;
-    uint8_t in[HANDSHAKE_MESSAGE_MOST]; /* of a length word, or of a message */
-    uint8_t hello
-        [FRAMED_HELLO_MOST]; /* the acceptor's parameters: at the acceptor from the start, at the connector from message 2 */
+    uint8_t in[HANDSHAKE_MESSAGE_MOST]; /* of a length word, or of a message; its last FRAMED_HELLO_MOST bytes are the
+                                           acceptor's parameters: at the acceptor from the start, at the connector from
+                                           message 2 on, the longest and last that it reads */
     uint8_t hello_len;
     uint8_t state;
     uint8_t mode;

@@ -152,8 +152,8 @@ static void mix_key(struct framed_noise *hs, const uint8_t input[SIZE])
 static void mix_psk(struct framed_noise *hs)
 {
     uint8_t out[3][SIZE];
-    hkdf(hs->ck, hs->psk, SIZE, out, 3);
-    sodium_memzero(hs->psk, sizeof hs->psk);
+    hkdf(hs->ck, hs->u.psk, SIZE, out, 3);
+    sodium_memzero(hs->u.psk, sizeof hs->u.psk);
     memcpy(hs->ck, out[0], SIZE);
     mix_hash(hs, framed_bytes_of(out[1], SIZE));
     cipher_key(&hs->cipher, out[2]);
@@ -215,7 +215,7 @@ static enum framed_status mix_dh(struct framed_noise *hs, enum token token)
 {
     bool initiator = hs->role == NOISE_INITIATOR;
     const uint8_t *ours = token == EE || (token == ES) == initiator ? hs->e.secret : hs->s.secret;
-    const uint8_t *theirs = token == EE || (token == ES) != initiator ? hs->re : hs->rs;
+    const uint8_t *theirs = token == EE || (token == ES) != initiator ? hs->re : hs->u.rs;
     uint8_t shared[SIZE];
     bool agreed = crypto_scalarmult(shared, ours, theirs) == 0;
     if (agreed) mix_key(hs, shared);
@@ -259,10 +259,10 @@ enum framed_status framed_noise_init(struct framed_noise *hs, const struct frame
     memset(hs, 0, sizeof *hs);
     if (!config_is_sound(config)) return FRAMED_USAGE;
     hs->stage = NOISE_GOING;
-    hs->pattern = config->pattern;
-    hs->role = config->role;
+    hs->pattern = (uint8_t)config->pattern;
+    hs->role = (uint8_t)config->role;
     memcpy(hs->e.secret, config->ephemeral, SIZE);
-    if (config->psk != NULL) memcpy(hs->psk, config->psk, SIZE);
+    if (config->psk != NULL) memcpy(hs->u.psk, config->psk, SIZE);
     if (config->identity != NULL) hs->s = *config->identity;
     name_hash(hs->h, patterns[hs->pattern].name);
     memcpy(hs->ck, hs->h, SIZE);
@@ -279,14 +279,14 @@ static enum framed_status fail(struct framed_noise *hs, enum framed_status why)
 {
     framed_noise_fini(hs);
     hs->stage = NOISE_FAILED;
-    hs->failure = why;
+    hs->failure = (int8_t)why;
     return why;
 }
 
 /* Whether it is `role`'s turn to write: else what a call has to say. */
 static enum framed_status turn(const struct framed_noise *hs, enum noise_role role)
 {
-    if (hs->stage == NOISE_FAILED) return hs->failure;
+    if (hs->stage == NOISE_FAILED) return (enum framed_status)hs->failure;
     if (hs->stage != NOISE_GOING) return FRAMED_USAGE;
     return (hs->message % 2 == 0) == (role == NOISE_INITIATOR) ? FRAMED_OK : FRAMED_USAGE;
 }
@@ -382,8 +382,8 @@ static enum framed_status read_s(struct framed_noise *hs, uint8_t *at)
 {
     enum framed_status st = unseal_and_hash(hs, at, SIZE + TAG);
     if (st != FRAMED_OK) return st;
-    memcpy(hs->rs, at, SIZE);
-    return same_point(hs->rs, hs->s.public) ? FRAMED_AUTH : FRAMED_OK;
+    memcpy(hs->u.rs, at, SIZE);
+    return same_point(hs->u.rs, hs->s.public) ? FRAMED_AUTH : FRAMED_OK;
 }
 
 static enum framed_status read_token(struct framed_noise *hs, enum token token, uint8_t **at)
@@ -426,7 +426,7 @@ const uint8_t *framed_noise_remote_static(const struct framed_noise *hs)
 {
     /* It came with message 2 or 3, and is as good as the payload's tag behind it. After a failure `message` is 0. */
     bool known = patterns[hs->pattern].has_static && hs->message > (hs->role == NOISE_INITIATOR ? 1 : 2);
-    return known ? hs->rs : NULL;
+    return known ? hs->u.rs : NULL;
 }
 
 const uint8_t *framed_noise_hash(const struct framed_noise *hs)
@@ -437,7 +437,7 @@ const uint8_t *framed_noise_hash(const struct framed_noise *hs)
 enum framed_status framed_noise_split(struct framed_noise *hs, struct framed_noise_cipher *send,
                                       struct framed_noise_cipher *receive)
 {
-    if (hs->stage == NOISE_FAILED) return hs->failure;
+    if (hs->stage == NOISE_FAILED) return (enum framed_status)hs->failure;
     if (hs->stage != NOISE_DONE) return FRAMED_USAGE;
     uint8_t out[2][SIZE];
     hkdf(hs->ck, NULL, 0, out, 2);

@@ -74,17 +74,22 @@ struct framed_noise_cipher {
  *   UNUSED -init-> GOING -the last message-> DONE -split-> SPLIT
  *                  GOING -anything wrong from the peer-> FAILED
  */
+enum noise_stage { NOISE_UNUSED, NOISE_GOING, NOISE_DONE, NOISE_SPLIT, NOISE_FAILED };
+
 struct framed_noise {
-    enum { NOISE_UNUSED, NOISE_GOING, NOISE_DONE, NOISE_SPLIT, NOISE_FAILED } stage;
-    enum framed_status failure; /* FAILED: what every call says */
-    enum noise_pattern pattern;
-    enum noise_role role;
-    unsigned message; /* the next one, from 0 */
     struct framed_noise_cipher cipher;
     uint8_t ck[NOISE_KEY_SIZE], h[NOISE_KEY_SIZE];
-    uint8_t psk[NOISE_KEY_SIZE];
     struct framed_noise_keypair e, s;
-    uint8_t re[NOISE_KEY_SIZE], rs[NOISE_KEY_SIZE];
+    uint8_t re[NOISE_KEY_SIZE];
+    union {
+        uint8_t psk[NOISE_KEY_SIZE]; /* until message 1, which takes it first of all */
+        uint8_t rs[NOISE_KEY_SIZE];  /* from a later message on; zeros between */
+    } u;
+    uint8_t stage;   /* enum noise_stage */
+    int8_t failure;  /* FAILED: the status that every call says */
+    uint8_t pattern; /* enum noise_pattern */
+    uint8_t role;    /* enum noise_role */
+    uint8_t message; /* the next one, from 0 */
 };
 
 /* Before all else, once or more, from any thread: lets libsodium choose its code for this processor. FRAMED_OS: it cannot run. */

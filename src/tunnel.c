@@ -47,13 +47,19 @@ static enum framed_status reserve(struct tunnel *t, size_t n)
     uint8_t *wire = mem_resize(t->alloc, t->wire, t->cap, cap);
     if (wire == NULL) return FRAMED_NOMEM;
     t->wire = wire;
-    t->cap = cap;
+    t->cap = (uint32_t)cap;
     return FRAMED_OK;
+}
+
+/* So many bytes have been put behind what waits. */
+static void put(struct tunnel *t, size_t n)
+{
+    t->end += (uint32_t)n;
 }
 
 void framed_tunnel_left(struct tunnel *t, size_t n)
 {
-    t->at += n;
+    t->at += (uint32_t)n;
     if (t->at < t->end) return;
     mem_free(t->alloc, t->wire, t->cap);
     t->wire = NULL;
@@ -63,7 +69,7 @@ void framed_tunnel_left(struct tunnel *t, size_t n)
 static enum framed_status seal(struct tunnel *t, enum record_type type, size_t n)
 {
     enum framed_status st = framed_record_seal(&t->out, type, t->wire + t->end, n);
-    if (st == FRAMED_OK) t->end += RECORD_HEAD + n + RECORD_TAIL;
+    if (st == FRAMED_OK) put(t, RECORD_HEAD + n + RECORD_TAIL);
     return st;
 }
 
@@ -179,7 +185,7 @@ static enum framed_status say(struct tunnel *t)
     enum framed_status st = reserve(t, FRAMED_HANDSHAKE_MOST);
     size_t n = 0;
     if (st == FRAMED_OK) st = framed_handshake_say(t->handshake, t->wire + t->end, &n);
-    if (st == FRAMED_OK) t->end += n;
+    if (st == FRAMED_OK) put(t, n);
     return st == FRAMED_MORE ? FRAMED_OK : st; /* not our turn */
 }
 
@@ -239,7 +245,7 @@ static enum framed_status opening_and_message_1(struct tunnel *t, uint32_t max_f
     if (st == FRAMED_OK) st = framed_opening_encode(t->wire, &n, FRAMED_CONNECTOR, t->mode, &hello, &fault);
     if (st == FRAMED_OK) st = begin(t, framed_bytes_of(t->wire, n), &t->keys->shared, NULL);
     if (st != FRAMED_OK) return st;
-    t->end = n;
+    put(t, n);
     return say(t);
 }
 
@@ -285,7 +291,7 @@ static enum framed_status answer(struct tunnel *t, const struct framed_opening *
     if (st == FRAMED_OK) st = framed_opening_encode(bytes, &n, FRAMED_ACCEPTOR, t->mode, &ours, &fault);
     if (st != FRAMED_OK) return st;
     memcpy(t->wire, bytes, n);
-    t->end = n;
+    put(t, n);
     return FRAMED_OK;
 }
 

@@ -43,15 +43,15 @@ struct tunnel {
     struct framed_records in, out;
     struct framed_reader reader; /* of records */
     uint8_t *wire;               /* what has been sealed, or is part of the handshake */
-    size_t cap, at, end;         /* of that: from `at` to `end` it has not left */
     uint64_t passed;             /* bytes of frames that have been sealed */
+    uint32_t cap, at, end;       /* of `wire`: from `at` to `end` it has not left */
     uint32_t most;               /* bytes of a frame's payload that the peer accepts */
     uint32_t limit;              /* of its own, if that is less than for others; 0: none */
     uint8_t mode;
-    bool halved;
-    bool connects;
-    bool proven;  /* that the peer is there now: of NNpsk0, by its first record */
-    bool refused; /* one of the two is who it says, and may not */
+    bool halved : 1;
+    bool connects : 1;
+    bool proven : 1;  /* that the peer is there now: of NNpsk0, by its first record */
+    bool refused : 1; /* one of the two is who it says, and may not */
     uint8_t key[NOISE_KEY_SIZE], hash[NOISE_KEY_SIZE];
     uint8_t id[FRAMED_KEY_ID_MOST];
     uint8_t id_len;

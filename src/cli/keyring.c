@@ -225,7 +225,7 @@ enum cli_exit framed_keyring_load(struct keyring *ring, const struct cli_options
     ring->shared_path = value[OPT_PSK_FILE].given ? value[OPT_PSK_FILE].text : NULL;
     if (code == CLI_SUCCESS && ring->peers_path != NULL) code = load_peers(ring, &ring->peers);
     if (code == CLI_SUCCESS && value[OPT_PEER_KEY].given) code = pin_given(ring, value[OPT_PEER_KEY].text);
-    if (code == CLI_SUCCESS && value[OPT_KNOWN_SERVERS].given)
+    if (code == CLI_SUCCESS && address != NULL && value[OPT_KNOWN_SERVERS].given)
         code = pin_known(ring, value[OPT_KNOWN_SERVERS].text, address);
     if (code == CLI_SUCCESS && ring->shared_path != NULL)
         code = load_shared(&ring->shared, ring->shared_path, address == NULL);
