@@ -500,11 +500,11 @@ static _Noreturn void end_by_signal(struct call *c)
     framed_host_quit(128 + framed_host_stopped());
 }
 
-/* Whether what ended the connection is a failure even behind the last answer. That somebody cut an encrypted one there is none:
+/* Whether what ended the connection is a failure even behind the last answer. That somebody cut an encrypted one is none there:
  * mostly we have gone before we could see it. */
 static bool ended_badly(const struct call *c)
 {
-    if (c->end == FRAMED_TRUNCATED && keyring_is_keyed(c->keys.protection) && all_answered(c)) return false;
+    if (c->end == FRAMED_TRUNCATED && keyring_is_keyed(c->keys.protection)) return false;
     return c->ended && framed_exit_of(c->end) == CLI_PROTOCOL;
 }
 
