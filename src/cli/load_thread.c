@@ -135,10 +135,14 @@ static void connect_more(struct load_thread *t, uint64_t now)
     while (t->next_to_open < t->conn_count && has_turn(t, now)) connect_one(&t->conns[t->next_to_open++], now);
 }
 
-/* Or in a later tick. */
+/* Or in a tick when it has a turn. */
 static void connect_again(struct load_conn *c, uint64_t now)
 {
-    if (!keyring_is_keyed(c->thread->plan->protection) || has_turn(c->thread, now)) connect_one(c, now);
+    struct load_thread *t = c->thread;
+    if (!keyring_is_keyed(t->plan->protection) || has_turn(t, now))
+        connect_one(c, now);
+    else if (t->open_ns > now && t->open_ns < t->tick_ns)
+        t->tick_ns = t->open_ns;
 }
 
 void load_conn_connected(struct os_socket *s, enum framed_status st)
@@ -296,7 +300,8 @@ static void tick(struct load_thread *t, uint64_t now)
         if (c->state == CONN_CONNECTING && now >= connect_limit(c)) give_up_connecting(c, now);
         if (!t->running) continue;
         load_conn_expire(c, now);
-        if (c->state == CONN_DOWN && now >= c->since_ns && !t->stopping) connect_again(c, now);
+        bool wanted = !t->stopping || c->released > c->taken;
+        if (c->state == CONN_DOWN && now >= c->since_ns && wanted) connect_again(c, now);
     }
     if (t->running && (!t->stopping || t->waiting > 0)) give_up_if_gone(t, now);
     atomic_store_explicit(&t->ok_so_far, t->result.ok, memory_order_relaxed);

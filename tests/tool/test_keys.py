@@ -6,6 +6,7 @@ Must not know: how a handshake looks; a relay counts and changes bytes without u
 Invariants: a request that must not get in is one that the command behind the server never saw (it writes down what it sees).
 """
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import tempfile
 import threading
 import unittest
 
-from toolkit import FRAMED, ToolTest
+from toolkit import FRAMED, PATIENCE_S, ToolTest
 
 with open(FRAMED, "rb") as program:
     SODIUM = b"sodium_" in program.read()  # its dynamic symbols: not asked of what is tested
@@ -255,7 +256,7 @@ class Shared(KeysTest):
     def test_a_cut_behind_the_last_answer_is_no_failure_and_any_before_is(self):
         shared = ("--psk", self.shared("psk", "me"))
         server = self.serve(*shared)
-        lengths = []
+        lengths, over = [], threading.Event()
 
         def relay(most):
             def talk(client):
@@ -266,20 +267,25 @@ class Shared(KeysTest):
                         client.sendall(more)
                         lengths[-1] += len(more)
                     client.shutdown(socket.SHUT_RDWR)
+                over.set()
 
             return talk
 
         call = ("-m", "hello", *shared)
         self.assert_code(self.run_tool("call", self.peer(relay(None)).address, *call), 0)
+        self.assertTrue(over.wait(PATIENCE_S))
         behind = lengths[0] - 22  # a record of CLOSE
         for cut in (behind - 29, behind - 1):
             done = self.run_tool("call", self.peer(relay(cut)).address, *call)
             self.assert_code(done, 5, "the stream was cut off", "1 of 1 messages unanswered")
             self.assertEqual(done.stdout, b"")
-        for cut in (behind, behind + 1) * 5:
-            done = self.run_tool("call", self.peer(relay(cut)).address, *call)
+        for cut, more in itertools.product((behind, behind + 1) * 5, ((), ("--pipeline", "1"))):
+            done = self.run_tool("call", self.peer(relay(cut)).address, *call, *more)
             self.assert_code(done, 0)
             self.assertEqual(done.stdout, b"hello")
+            done = self.run_tool("call", self.peer(relay(cut)).address, *shared, *more, stdin=b"hello\n")
+            self.assert_code(done, 0)
+            self.assertEqual(done.stdout, b"hello\n")
         done = self.run_tool("call", self.peer(relay(behind)).address, *call, "-m", "more")
         self.assert_code(done, 5, "the stream was cut off")
 
@@ -397,6 +403,30 @@ class Bench(KeysTest):
         mine = (*self.key("alice"), "--peer-key", self.server_public)
         done, said = self.bench(server.address, *mine, "-c", "80", "-T", "2", "-n", "800")
         self.assertEqual((done.returncode, said["ok"], said["failed"]), (0, 800, 0), done.stderr)
+
+    def test_connections_that_were_cut_ask_what_is_still_due_when_all_is_released(self):
+        server = self.serve_pinned("--exec", "sleep 0.3; cat")
+        ends = []
+
+        def relay(client):
+            with socket.create_connection(tuple(server.address.split(":"))) as target:
+                ends.append((client, target))
+                if len(ends) == 3:
+                    threading.Timer(0.2, cut).start()
+                back = threading.Thread(target=pass_on, args=(target, client, [], None), daemon=True)
+                back.start()
+                pass_on(client, target, [], None)
+                back.join()
+
+        def cut():
+            for end in itertools.chain(*ends[1:3]):
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+        done, said = self.bench(self.peer(relay).address, *self.key("alice"), "--peer-key", self.server_public, "-c", "3", "--pipeline", "1",
+                                "-R", "300", "-n", "9", "--timeout", "never", "--threads", "1")
+        self.assertEqual((done.returncode, said["ok"] + said["failed"]), (5, 9), done.stderr)
+        self.assertEqual((said["ok"], said["reconnected"]), (7, 2))  # two were cut in their first request
 
     def test_it_loads_nobody_else_and_says_why(self):
         server = self.serve_pinned()
