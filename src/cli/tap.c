@@ -393,7 +393,13 @@ static void opening_received(struct tap_pair *p, enum framed_status st, struct f
 
 static void opening_timer_fired(struct timer *t)
 {
-    cannot_open((struct tap_pair *)(void *)((uint8_t *)t - offsetof(struct tap_pair, opening_timer)), FRAMED_TIMEOUT);
+    struct tap_pair *p = (struct tap_pair *)(void *)((uint8_t *)t - offsetof(struct tap_pair, opening_timer));
+    if (p->state != CONNECTING) {
+        cannot_open(p, FRAMED_TIMEOUT);
+        return;
+    }
+    p->why = FRAMED_TIMEOUT;
+    framed_os_close(&p->target.sock); /* side_closed tries the next address */
 }
 
 static void begin_opening(struct tap_pair *p)
@@ -441,6 +447,8 @@ static void connect_next(struct tap_pair *p)
         if (p->why != FRAMED_OK) continue;
         p->sockets++;
         tap->sockets++;
+        if (tap->terms != NULL)
+            framed_wheel_set(&tap->loop.wheel, &p->opening_timer, framed_loop_now(&tap->loop) + OPENING_MS);
         return;
     }
     cannot_connect(p);
@@ -457,7 +465,6 @@ static enum framed_protection protection_of(const struct tap *tap)
 static void begin_handshake(struct tap_pair *p)
 {
     struct tap *tap = p->tap;
-    if (tap->terms != NULL) framed_wheel_set(&tap->loop.wheel, &p->opening_timer, framed_loop_now(&tap->loop) + OPENING_MS);
     p->is_opening = keyring_is_keyed(protection_of(tap));
     tap->opening += p->is_opening;
     if (keyring_is_public(protection_of(tap)))
