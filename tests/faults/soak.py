@@ -33,9 +33,9 @@ class World:
     def __init__(self, name, way, workers):
         self.name = name
         self.ledger = rig.Ledger(name)
-        # One arena: what the C library keeps for each thread would look like a leak for hours.
+        # One arena, and no caches: what the C library keeps for each thread, of ever more sizes, would look like a leak for hours.
         self.server, address = rig.listening(rig.program("server"), self.ledger.path, "127.0.0.1:0", way, str(workers),
-                                             env=dict(os.environ, MALLOC_ARENA_MAX="1"))
+                                             env=dict(os.environ, MALLOC_ARENA_MAX="1", GLIBC_TUNABLES="glibc.malloc.tcache_count=0"))
         self.proxy, behind = rig.listening(rig.program("proxy"), self.ledger.path, "0", address.rsplit(":", 1)[1])
         self.fds = rig.descriptors(self.server.pid)
         self.fds_worst = self.fds
