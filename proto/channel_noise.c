@@ -25,10 +25,13 @@ static const char name[] = "framed/1 noise";
 enum {
     NAME_SIZE = sizeof name - 1,
     HEAD = FRAMED_PREFACE_SIZE + FRAMED_LENGTH_SIZE,
-    PROLOGUE_MOST = NAME_SIZE + HEAD + FRAMED_HELLO_MOST
+    PROLOGUE_MOST = NAME_SIZE + HEAD + FRAMED_HELLO_MOST,
+    HELLO_AT = HANDSHAKE_MESSAGE_MOST - (int)FRAMED_HELLO_MOST /* in `in` */
 };
 
-_Static_assert(sizeof(struct framed_handshake) <= 896, "with an opening below 1 KiB");
+_Static_assert(sizeof(struct framed_handshake) <= 512, "a stranger has one for nothing");
+_Static_assert(NOISE_KEY_SIZE + 2 * NOISE_TAG_SIZE <= HELLO_AT,
+               "what an acceptor reads, of XX the message 3, ends before its HELLO");
 _Static_assert(HANDSHAKE_MESSAGE_MOST <= UINT8_MAX, "`have` and `need` are bytes");
 _Static_assert(RECORD_HEAD == FRAMED_LENGTH_SIZE + 1, "length word, type");
 
@@ -121,16 +124,6 @@ static bool opening_is_sound(struct framed_bytes opening, uint8_t mode)
            be32_get(opening.at + FRAMED_PREFACE_SIZE) == opening.len - HEAD;
 }
 
-_Static_assert(sizeof(struct framed_handshake) <= 512, "a stranger has one for nothing");
-_Static_assert(NOISE_KEY_SIZE + 2 * NOISE_TAG_SIZE + FRAMED_HELLO_MOST <= HANDSHAKE_MESSAGE_MOST,
-               "what an acceptor reads, of XX the message 3, ends before its HELLO begins");
-
-/* Where the acceptor's HELLO lies. */
-static uint8_t *hello_in(struct framed_handshake *hs)
-{
-    return hs->in + sizeof hs->in - FRAMED_HELLO_MOST;
-}
-
 /* The acceptor's HELLO, for message 2. */
 static bool keep_hello(struct framed_handshake *hs, const struct framed_handshake_config *c)
 {
@@ -138,7 +131,7 @@ static bool keep_hello(struct framed_handshake *hs, const struct framed_handshak
     size_t n = 0;
     if (c->side == FRAMED_CONNECTOR) return c->hello == NULL;
     if (c->hello == NULL) return false;
-    if (framed_hello_encode(hello_in(hs), &n, FRAMED_ACCEPTOR, c->mode, c->hello, &fault) != FRAMED_OK) return false;
+    if (framed_hello_encode(hs->in + HELLO_AT, &n, FRAMED_ACCEPTOR, c->mode, c->hello, &fault) != FRAMED_OK) return false;
     hs->hello_len = (uint8_t)n;
     return true;
 }
@@ -197,7 +190,7 @@ enum framed_status framed_handshake_say(struct framed_handshake *hs, uint8_t to[
     if (hs->state == FAILED) return (enum framed_status)hs->failed;
     if (hs->state == UNUSED) return FRAMED_USAGE;
     if (hs->state != SAY) return FRAMED_MORE;
-    struct framed_bytes payload = framed_bytes_of(hello_in(hs), hs->side == FRAMED_ACCEPTOR ? hs->hello_len : 0);
+    struct framed_bytes payload = framed_bytes_of(hs->in + HELLO_AT, hs->side == FRAMED_ACCEPTOR ? hs->hello_len : 0);
     size_t len = 0;
     enum framed_status st = framed_noise_write(&hs->noise, payload, to + FRAMED_LENGTH_SIZE, HANDSHAKE_MESSAGE_MOST, &len);
     if (st != FRAMED_OK) return fail(hs, st);
@@ -238,7 +231,7 @@ static enum framed_status judge_message(struct framed_handshake *hs)
     enum framed_status st = framed_noise_read(&hs->noise, hs->in, hs->need, &payload);
     if (st == FRAMED_OK && hs->side == FRAMED_CONNECTOR) {
         st = framed_hello_decode(payload, FRAMED_ACCEPTOR, hs->mode, &hello, &fault);
-        memmove(hello_in(hs), payload.at, payload.len);
+        memmove(hs->in + HELLO_AT, payload.at, payload.len);
         hs->hello_len = (uint8_t)payload.len;
     }
     if (st != FRAMED_OK) return fail(hs, st);
@@ -278,7 +271,7 @@ struct framed_hello framed_handshake_hello(const struct framed_handshake *hs)
 {
     struct framed_hello hello = {0};
     struct framed_fault fault;
-    struct framed_bytes parameters = framed_bytes_of(hs->in + sizeof hs->in - FRAMED_HELLO_MOST, hs->hello_len);
+    struct framed_bytes parameters = framed_bytes_of(hs->in + HELLO_AT, hs->hello_len);
     check(framed_handshake_has_hello(hs));
     check(framed_hello_decode(parameters, FRAMED_ACCEPTOR, hs->mode, &hello, &fault) == FRAMED_OK);
     return hello;

@@ -206,7 +206,9 @@ static const char *words_of_tunnel(const struct channel *ch, enum framed_status 
     if (t->refused && ch->terms->connects)
         return ch->is_open ? "the peer does not let us in: our key is not allowed there"
                            : "the peer has another key than it must have";
-    if (t->refused) return "the peer's key is not allowed here";
+    if (t->refused)
+        return framed_mode_protection(t->mode) == FRAMED_SHARED_AND_PINNED ? "the peer's key, or its id, is not allowed here"
+                                                                           : "the peer's key is not allowed here";
     switch (why) {
     case FRAMED_AUTH:
         return ch->is_open ? "a record that did not open: bytes were changed, or a record was lost or repeated"

@@ -2,8 +2,8 @@
  * Owns: files of keys on POSIX: whom a file must belong to before a byte of it is believed, and how one is made.
  * Must not know: what is in them.
  * Invariants: what is checked is the open descriptor, so that nothing can be put in its place between; opening and reading never
- * wait; before a secret is read, or as soon as one is to be written, no dump will be made of this process; a secret lies in one block of memory, which is wiped unless it is handed out; nothing that was there is overwritten, and
- * nothing half made stays.
+ * wait; before a secret is read, or when one is to be written, this process is kept from dumps; a secret lies in one block of memory,
+ * which is wiped unless it is handed out; nothing that was there is overwritten, and nothing half made stays.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "host.h"
@@ -32,7 +32,7 @@ static void keep_from_dumps(void)
 #ifdef __linux__
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* what --exec runs is not concerned */
 #else
-    (void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    (void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}); /* what --exec runs has it, too */
 #endif
 }
 

@@ -89,14 +89,14 @@ static bool is_own(const struct keyring *ring, const struct framed_key *key)
 
 static enum cli_exit load_peers(const struct keyring *ring, struct keyfile *peers)
 {
+    struct framed_key own;
     enum cli_exit code = load_list(peers, KEYFILE_PEERS, ring->peers_path);
-    for (size_t i = 0; code == CLI_SUCCESS && i < peers->n; i++) {
-        if (!is_own(ring, &peers->entries[i].key)) continue;
-        framed_host_say("%.200s:%u: %s", ring->peers_path, (unsigned)peers->entries[i].line, own_key);
-        framed_keyfile_free(peers);
-        code = CLI_LOCAL;
-    }
-    return code;
+    if (code != CLI_SUCCESS || framed_key_public(&own, &ring->secret) != FRAMED_OK) return code;
+    const struct keyfile_entry *found = framed_keyfile_by_key(peers, &own);
+    if (found == NULL) return code;
+    framed_host_say("%.200s:%u: %s", ring->peers_path, (unsigned)found->line, own_key);
+    framed_keyfile_free(peers);
+    return CLI_LOCAL;
 }
 
 static void pin(struct keyring *ring, const struct framed_key *key)
@@ -197,7 +197,8 @@ static enum cli_exit load_shared(struct keyfile *shared, const char *path, bool 
 {
     enum cli_exit code = load_list(shared, KEYFILE_SHARED, path);
     if (code != CLI_SUCCESS || shared->n == 1 || (serves && shared->n > 0)) return code;
-    framed_host_say("%.200s: %zu keys; %s", path, shared->n, serves ? "at least one is wanted" : "a call has just one");
+    framed_host_say("%.200s: %zu keys; %s", path, shared->n,
+                    serves ? "at least one is wanted" : "who connects has just one");
     return CLI_LOCAL;
 }
 
