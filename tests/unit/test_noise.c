@@ -145,7 +145,7 @@ static void assert_dead(const struct framed_noise *hs, enum framed_status why)
     assert_int_equal(framed_noise_overhead(&dead), 0);
     memset(&nothing, 0, sizeof nothing);
     nothing.stage = NOISE_FAILED;
-    nothing.failure = why;
+    nothing.failure = (int8_t)why;
     assert_memory_equal(&dead, &nothing, sizeof dead);
 }
 
