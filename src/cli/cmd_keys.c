@@ -161,6 +161,7 @@ int framed_command_pubkey(const struct cli_options *options)
         framed_host_say("the file of the secret key is missing: framed pubkey FILE");
         return CLI_USAGE;
     }
+    if (!framed_is_path(path)) return CLI_USAGE;
     if (TUNNEL_BUILT == 0) return failed(FRAMED_UNSUPPORTED);
     enum cli_exit loaded = framed_load_keys(path, HOST_KEYS_SECRET, &text);
     if (loaded != CLI_SUCCESS) return (int)loaded;

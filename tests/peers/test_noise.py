@@ -172,12 +172,12 @@ class Connector:
         session.wire.end()
         server.wait_line("cut off")
 
-    def test_a_close_inside_a_frame_is_logged_as_cut_off(self):
+    def test_a_close_inside_a_frame_is_logged_as_such(self):
         server = self.serve_encrypted()
         session = self.session(server)
         session.wire.send(session.seal(frame(b"hello")[:6]))
         session.close()
-        server.wait_line("cut off")
+        server.wait_line("the peer ended inside a frame")
 
     def test_a_drained_server_says_close(self):
         server = self.serve_encrypted()
@@ -458,13 +458,14 @@ class Acceptor:
             self.assertEqual((self.seen[-1].reason, "cut off" in said), (0, not clean), said)
             self.assertEqual(code, 0 if clean else 5, said)
 
-    def test_a_close_inside_a_frame_says_that_the_stream_was_cut_off(self):
+    def test_a_close_inside_a_frame_is_a_failure(self):
         def answer(session):
             session.wire.send(session.seal(frame(session.receive())[:-1]))
             session.close()
 
         code, replies, said = self.calls(self.acceptor(answer), self.payloads(5))
         self.assertEqual((code, replies), (5, []), said)
+        self.assertIn("the peer ended inside a frame", said)
 
     def test_a_close_while_calls_are_outstanding_leaves_them_unanswered(self):
         def answer(session):
