@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+_Static_assert(FRAMED_LENGTH_SIZE + BATCHED_MOST + FRAMED_SUM_MOST <= BATCH, "a frame that is batched fits in one batch");
+
 enum { RING_FIRST = 16, MUTE_MS = 1000 /* how long what is received may take to tell why sending failed */ };
 
 static struct flight *flight_at(const struct load_conn *c, uint32_t i)
@@ -251,7 +253,8 @@ static void fill_batch(struct load_conn *c, uint64_t now)
     size_t used = 0, room = trailer > 0 && c->thread->conn_count == 1 ? (size_t)HALF_BATCH : (size_t)BATCH;
     while (may_begin(c)) {
         uint32_t len = next_len(c), n = stamped(plan, len);
-        if (len > BATCHED_MOST || used + FRAMED_LENGTH_SIZE + len + trailer > room) break;
+        bool fits = used == 0 || used + FRAMED_LENGTH_SIZE + len + trailer <= room; /* one does always */
+        if (len > BATCHED_MOST || !fits) break;
         used += put_head(c, at + used);
         memcpy(at + used, plan->body.at + n, len - n);
         used += len - n;

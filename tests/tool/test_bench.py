@@ -117,6 +117,13 @@ class Load(Case):
         code, said = self.summary(five_at_a_time, "--pipeline", "5", "-n", "20", "-t", "never")
         self.assertEqual((code, said["ok"]), (0, 20))
 
+    def test_sizes_with_checksums(self):
+        server = self.serve("--checksum", "crc32c")
+        for size in ("0", "10215", "10216", "10217", "10220", "10240", "12KiB", "16KiB", "16385", "1KiB-17KiB"):
+            for more in (("-c", "1"), ("-c", "2", "--threads", "2"), ("-c", "1", "--pipeline", "8")):
+                done = self.run_tool("bench", server.address, "--checksum", "crc32c", "--size", size, "-n", "40", "--verify", "--json", *more)
+                self.assertEqual((done.returncode, json.loads(done.stdout)["ok"]), (0, 40), (size, more, done.stderr))
+
     def test_sizes(self):
         with tempfile.NamedTemporaryFile() as file:
             file.write(b"GET /a\r\n")
