@@ -37,16 +37,6 @@ struct channel_terms framed_channel_connects(enum framed_protection protection, 
     };
 }
 
-/* Who answers with our own key reflects us. */
-static bool pins_itself(const struct tunnel_keys *keys)
-{
-    struct framed_key own;
-    bool itself = false;
-    memcpy(own.bytes, keys->identity.public, sizeof own.bytes);
-    for (size_t i = 0; i < keys->pinned_count; i++) itself |= framed_key_same(&own, &keys->pinned[i]);
-    return itself;
-}
-
 enum framed_status framed_channel_take_keys(struct tunnel_keys *keys, const struct framed_client_config *config)
 {
     if (config->protection < FRAMED_SHARED_KEY) return FRAMED_OK;
@@ -54,7 +44,7 @@ enum framed_status framed_channel_take_keys(struct tunnel_keys *keys, const stru
     if (st == FRAMED_OK && config->secret_key != NULL) st = framed_tunnel_identity(keys, config->secret_key);
     keys->pinned_count = config->peer_key_count;
     for (size_t i = 0; i < keys->pinned_count; i++) keys->pinned[i] = config->peer_keys[i];
-    if (st == FRAMED_OK && pins_itself(keys)) st = FRAMED_USAGE;
+    if (st == FRAMED_OK && tunnel_pins(keys, keys->identity.public)) st = FRAMED_USAGE; /* it would reflect us */
     if (config->shared_key != NULL) keys->shared = *config->shared_key;
     keys->key_id_len = config->key_id.len;
     if (config->key_id.len > 0) memcpy(keys->key_id, config->key_id.at, config->key_id.len);
@@ -191,7 +181,7 @@ static const struct framed_fault *fault_of(const struct channel *ch, enum framed
 /* It is no length: to who listens for plain frames, too, that is as on a plain connection. */
 static bool is_plain_fault(const struct channel *ch, const struct framed_fault *fault)
 {
-    return fault != NULL && fault->what == FRAMED_FAULT_WORD && !ch->terms->connects && ch->terms->accepts.plain;
+    return fault != NULL && fault->what == FRAMED_FAULT_WORD && ch->terms->accepts.plain;
 }
 
 uint32_t framed_channel_claimed(const struct channel *ch)

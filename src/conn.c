@@ -103,8 +103,7 @@ uint32_t framed_conn_peer_most(const struct conn *c)
 
 uint32_t framed_conn_trailer(const struct conn *c)
 {
-    const struct channel *ch = c->channel;
-    return ch != NULL && ch->is_open ? framed_channel_trailer(ch) : 0;
+    return c->channel != NULL ? framed_channel_trailer(c->channel) : 0;
 }
 
 struct framed_writer *framed_conn_writer(struct conn *c)

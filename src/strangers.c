@@ -111,9 +111,9 @@ bool framed_strangers_may_begin(struct strangers *s, const struct guest *g, uint
         s->begun = 0;
         memset(s->begun_by, 0, sizeof s->begun_by);
     }
-    uint32_t *share = &s->begun_by[share_of(s, &g->host->is)], most = s->a_second / STRANGERS_PART + 1;
-    if (s->begun >= s->a_second || (!is_local(&g->host->is) && *share >= most)) return false;
+    uint32_t none = 0, *share = is_local(&g->host->is) ? &none : &s->begun_by[share_of(s, &g->host->is)];
+    if (s->begun >= s->a_second || *share >= s->a_second / STRANGERS_PART + 1) return false;
     s->begun++;
-    if (!is_local(&g->host->is)) ++*share;
+    ++*share;
     return true;
 }

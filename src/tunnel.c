@@ -309,20 +309,10 @@ enum framed_status framed_tunnel_accept(struct tunnel **made, const struct tunne
     return st;
 }
 
-/* All are looked at, each whole. A peer without a key of its own has the shared one. */
-static bool is_pinned(const struct tunnel *t)
-{
-    struct framed_key key;
-    bool known = !has_identity(t->mode);
-    memcpy(key.bytes, t->key, sizeof key.bytes);
-    for (size_t i = 0; i < t->keys->pinned_count; i++) known |= framed_key_same(&key, &t->keys->pinned[i]);
-    return known;
-}
-
 bool framed_tunnel_trusts(struct tunnel *t)
 {
     if (t->connects) {
-        t->refused = !is_pinned(t);
+        t->refused = has_identity(t->mode) && !tunnel_pins(t->keys, t->key); /* else it has the shared one */
         return !t->refused;
     }
     char name[FRAMED_PEER_NAME_SIZE] = "";

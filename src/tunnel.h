@@ -12,6 +12,7 @@
 
 #include "../proto/channel_noise.h"
 #include <framed/net.h>
+#include <string.h>
 
 /* What one owner's connections prove themselves with, and whom they believe. Borrowed by its terms. */
 struct tunnel_keys {
@@ -57,6 +58,16 @@ struct tunnel {
     uint8_t id_len;
     char name[FRAMED_PEER_NAME_SIZE];
 };
+
+/* Whether it is one of the pinned. All are looked at, each whole. */
+static inline bool tunnel_pins(const struct tunnel_keys *keys, const uint8_t key[NOISE_KEY_SIZE])
+{
+    struct framed_key it;
+    bool there = false;
+    memcpy(it.bytes, key, sizeof it.bytes);
+    for (size_t i = 0; i < keys->pinned_count; i++) there |= framed_key_same(&it, &keys->pinned[i]);
+    return there;
+}
 
 /* What is told of the other end. Views into *t. */
 static inline struct framed_peer framed_tunnel_peer(struct tunnel *t)

@@ -270,7 +270,7 @@ static void reread_keys(void *ctx)
 /* Only with keys: without, a SIGHUP ends us as it ends any process. */
 static enum framed_status watch_hangups(struct serve *s)
 {
-    if (s->keys.protection < FRAMED_SHARED_KEY) return FRAMED_OK;
+    if (!keyring_is_keyed(s->keys.protection)) return FRAMED_OK;
     enum framed_status st = framed_host_catch_hangup();
     if (st == FRAMED_OK) st = framed_os_thread_start(&s->hangups, reread_keys, s);
     return st == FRAMED_UNSUPPORTED ? FRAMED_OK : st;

@@ -73,6 +73,8 @@ static enum cli_exit load_secret(struct keyring *ring, const char *path)
     code =
         told(framed_keyfile_one(&ring->secret, FRAMED_KEY_SECRET, path, framed_bytes_of(text.at, text.len), error), error);
     framed_forget_keys(&text);
+    if (code == CLI_SUCCESS)
+        code = told(framed_key_public(&ring->own, &ring->secret), "--key: its public key cannot be made");
     return code;
 }
 
@@ -83,16 +85,14 @@ static const char own_key[] = "that is our own key, of --key; the other end must
 /* Who answers with our own key reflects us. */
 static bool is_own(const struct keyring *ring, const struct framed_key *key)
 {
-    struct framed_key own;
-    return framed_key_public(&own, &ring->secret) == FRAMED_OK && framed_key_same(&own, key);
+    return framed_key_same(&ring->own, key);
 }
 
 static enum cli_exit load_peers(const struct keyring *ring, struct keyfile *peers)
 {
-    struct framed_key own;
     enum cli_exit code = load_list(peers, KEYFILE_PEERS, ring->peers_path);
-    if (code != CLI_SUCCESS || framed_key_public(&own, &ring->secret) != FRAMED_OK) return code;
-    const struct keyfile_entry *found = framed_keyfile_by_key(peers, &own);
+    if (code != CLI_SUCCESS) return code;
+    const struct keyfile_entry *found = framed_keyfile_by_key(peers, &ring->own);
     if (found == NULL) return code;
     framed_host_say("%.200s:%u: %s", ring->peers_path, (unsigned)found->line, own_key);
     framed_keyfile_free(peers);
@@ -105,6 +105,17 @@ static void pin(struct keyring *ring, const struct framed_key *key)
     if (memcmp(key, &none, sizeof none) != 0) ring->pins[ring->pin_count++] = *key;
 }
 
+/* `wrong`: what it means that it is our own. */
+static enum cli_exit pin_other(struct keyring *ring, const struct framed_key *key, const char *where, enum cli_exit wrong)
+{
+    if (is_own(ring, key)) {
+        framed_host_say("%.200s: %s", where, own_key);
+        return wrong;
+    }
+    pin(ring, key);
+    return CLI_SUCCESS;
+}
+
 /* KEY, or the name of a file that has it and nothing else. */
 static enum cli_exit pin_given(struct keyring *ring, const char *given)
 {
@@ -113,25 +124,16 @@ static enum cli_exit pin_given(struct keyring *ring, const char *given)
     const char *reason;
     char error[KEYFILE_ERROR_ROOM];
     if (framed_keyfile_looks_like_key(framed_bytes_str(given))) {
-        enum framed_status st = framed_key_parse(&key, FRAMED_KEY_PUBLIC, framed_bytes_str(given), &reason);
-        if (st == FRAMED_OK && is_own(ring, &key)) {
-            st = FRAMED_DENIED;
-            reason = own_key;
-        }
-        if (st == FRAMED_OK) pin(ring, &key);
-        if (st != FRAMED_OK) snprintf(error, sizeof error, "--peer-key: %s", reason);
-        return told(st, error) == CLI_SUCCESS ? CLI_SUCCESS : CLI_USAGE;
+        if (framed_key_parse(&key, FRAMED_KEY_PUBLIC, framed_bytes_str(given), &reason) == FRAMED_OK)
+            return pin_other(ring, &key, "--peer-key", CLI_USAGE);
+        framed_host_say("--peer-key: %s", reason);
+        return CLI_USAGE;
     }
     enum cli_exit code = framed_load_keys(given, HOST_KEYS_PUBLIC, &file);
     if (code != CLI_SUCCESS) return code;
     code = told(framed_keyfile_one(&key, FRAMED_KEY_PUBLIC, given, framed_bytes_of(file.at, file.len), error), error);
     framed_forget_keys(&file);
-    if (code == CLI_SUCCESS && is_own(ring, &key)) {
-        framed_host_say("%.200s: %s", given, own_key);
-        code = CLI_LOCAL;
-    }
-    if (code == CLI_SUCCESS) pin(ring, &key);
-    return code;
+    return code == CLI_SUCCESS ? pin_other(ring, &key, given, CLI_LOCAL) : code;
 }
 
 static enum cli_exit pin_known(struct keyring *ring, const char *path, const char *address)
@@ -205,7 +207,7 @@ static enum cli_exit load_shared(struct keyfile *shared, const char *path, bool 
 /* Of who serves with keys, which may be read anew. */
 static enum cli_exit make_lock(struct keyring *ring)
 {
-    if (ring->protection < FRAMED_SHARED_KEY) return CLI_SUCCESS;
+    if (!keyring_is_keyed(ring->protection)) return CLI_SUCCESS;
     enum framed_status st = framed_os_lock_new(&ring->lock, memory());
     if (st != FRAMED_OK) framed_host_say("cannot start a server: %s", framed_status_text(st));
     return framed_exit_of(st);
@@ -315,8 +317,7 @@ static bool authorize(void *ctx, struct framed_peer *peer)
 void framed_keyring_serves(struct keyring *ring, struct framed_server_config *config)
 {
     if (ring->protection != FRAMED_UNPROTECTED) config->protections = 1u << ring->protection;
-    if (ring->protection == FRAMED_PINNED_KEYS || ring->protection == FRAMED_SHARED_AND_PINNED)
-        config->secret_key = &ring->secret;
+    if (keyring_is_public(ring->protection)) config->secret_key = &ring->secret;
     if (ring->shared.n > 0) config->shared_key = shared_key;
     config->authorize = authorize;
     config->keys_ctx = ring;

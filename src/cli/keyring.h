@@ -27,7 +27,7 @@ static inline bool keyring_is_public(enum framed_protection protection)
 /* All zero is an empty one. */
 struct keyring {
     enum framed_protection protection; /* what all of them together are for, or --checksum */
-    struct framed_key secret;          /* ours, with pinned keys */
+    struct framed_key secret, own;     /* ours, with pinned keys, and its public one */
     struct framed_key pins[2];         /* those that the server may have */
     size_t pin_count;
     const char *peers_path, *shared_path; /* where those come from; NULL: there are none */

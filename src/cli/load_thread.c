@@ -120,7 +120,7 @@ static uint32_t connecting_most(const struct load_plan *plan)
 }
 
 /* May one more begin to shake hands? Then the next does not at once. */
-static bool has_turn(struct load_thread *t, uint64_t now)
+static bool take_turn(struct load_thread *t, uint64_t now)
 {
     const struct load_plan *plan = t->plan;
     if (t->connecting >= connecting_most(plan) || now < t->open_ns) return false;
@@ -132,14 +132,14 @@ static bool has_turn(struct load_thread *t, uint64_t now)
 /* The first attempts, not all at once. */
 static void connect_more(struct load_thread *t, uint64_t now)
 {
-    while (t->next_to_open < t->conn_count && has_turn(t, now)) connect_one(&t->conns[t->next_to_open++], now);
+    while (t->next_to_open < t->conn_count && take_turn(t, now)) connect_one(&t->conns[t->next_to_open++], now);
 }
 
 /* Or in a tick when it has a turn. */
 static void connect_again(struct load_conn *c, uint64_t now)
 {
     struct load_thread *t = c->thread;
-    if (!keyring_is_keyed(t->plan->protection) || has_turn(t, now))
+    if (!keyring_is_keyed(t->plan->protection) || take_turn(t, now))
         connect_one(c, now);
     else if (t->open_ns > now && t->open_ns < t->tick_ns)
         t->tick_ns = t->open_ns;

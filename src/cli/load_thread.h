@@ -91,7 +91,7 @@ struct load_thread {
     uint64_t live;     /* under way, and their time not over */
     uint64_t waiting;  /* open loop: due, and neither sent nor given up */
     uint64_t measure_ns, stop_ns, tick_ns, down_since_ns;
-    uint64_t open_ns; /* not before is the next connection opened for the first time */
+    uint64_t open_ns; /* before that nothing more begins to shake hands */
     uint64_t wait_from_ns;
     bool in_wait;     /* nothing has happened yet */
     bool running;     /* requests are made */
