@@ -346,13 +346,17 @@ static enum framed_status establish(struct tunnel *t)
     enum framed_status st = framed_handshake_split(t->handshake, &t->out, &t->in, t->hash);
     drop_handshake(t);
     if (st != FRAMED_OK) return st;
-    if (t->connects && !has_identity(t->mode)) { /* else it would not be believed before its first frame */
-        st = reserve(t, RECORD_HEAD + RECORD_TAIL);
-        return st == FRAMED_OK ? seal(t, RECORD_PAD, 0) : st;
+    if (has_identity(t->mode)) {
+        if (t->connects) return FRAMED_OK;
+        t->proven = true;
+        return framed_tunnel_trusts(t) ? FRAMED_OK : refuse(t);
     }
-    if (t->connects || !has_identity(t->mode)) return FRAMED_OK;
-    t->proven = true;
-    return framed_tunnel_trusts(t) ? FRAMED_OK : refuse(t);
+    if (!t->connects) { /* message 1 may be a recorded one: §9.2.7 */
+        t->reader.scan.max_frame = HANDSHAKE_MESSAGE_MOST;
+        return FRAMED_OK;
+    }
+    st = reserve(t, RECORD_HEAD + RECORD_TAIL); /* else we would not be believed before our first frame */
+    return st == FRAMED_OK ? seal(t, RECORD_PAD, 0) : st;
 }
 
 static enum framed_status step(struct tunnel *t, struct framed_bytes *in)
@@ -406,6 +410,7 @@ enum framed_status framed_tunnel_text(struct tunnel *t, struct framed_bytes *tex
         if (st != FRAMED_OK) return wrong_record(t, st);
         if (!t->proven) {
             t->proven = true;
+            t->reader.scan.max_frame = RECORD_MOST;
             if (!framed_tunnel_trusts(t)) return refuse(t);
         }
         if (type == RECORD_CLOSE && t->connects && text->at[0] == TUNNEL_NOT_ALLOWED) return turned_away(t);

@@ -225,8 +225,8 @@ def keys_of(ciphers):
     return [cipher._key for cipher in ciphers]  # it has no name for who wants to use them himself
 
 
-def connect(wire, protection, keys, parameters=b""):
-    """A connector's side of §9.1. `parameters` are those of its HELLO, key id included."""
+def connect(wire, protection, keys, parameters=b"", silent=False):
+    """A connector's side of §9.1. `parameters` are those of its HELLO, key id included. `silent`: nothing is said behind it."""
     preface, hello = bytes([0xF7, 0x46, 1, protection << 4]), frame(parameters)
     psk = next(iter(keys.psks.values()), b"")
     end = answers.End(PATTERNS[protection], True, b"framed/1 noise" + preface + hello, psk, keys.secret, os.urandom(32))
@@ -243,7 +243,10 @@ def connect(wire, protection, keys, parameters=b""):
         message, ciphers = write_message(end)
         wire.send(message)
     out, into = keys_of(ciphers)
-    return Session(wire, end, out, into, theirs, peer)
+    session = Session(wire, end, out, into, theirs, peer)
+    if protection == 8 and not silent:
+        session.pad()  # §9.2.7: the first record is a short one
+    return session
 
 
 def accept(wire, protection, keys, parameters=b""):

@@ -73,7 +73,8 @@ class NoiseTest(EndsTest):
             yield self.draw.randint(1, most)
 
     def pads(self, most):
-        """Before each DATA none, some, or as many PADs as may be."""
+        """Before each DATA but the first none, some, or as many PADs as may be."""
+        yield ()
         while True:
             count = self.draw.choice([0, 0, 0, 1, 2, noise_peer.PADS_MOST])
             yield [self.draw.randbytes(self.draw.randint(0, most)) for _ in range(count)]
@@ -118,8 +119,9 @@ class Connector:
 
     def test_many_frames_in_one_record(self):
         session, sent = self.session(self.serve_encrypted()), self.payloads(*range(60), *[3] * 500)
+        before = session.out.n
         session.send(*sent)
-        self.assertEqual(session.out.n, 1)
+        self.assertEqual(session.out.n, before + 1)
         self.assert_same([session.receive() for _ in sent], sent)
         self.ends(session)
 
@@ -295,9 +297,22 @@ class SharedKeyServed(Known, SharedKeyIds, Connector, Served):
     def test_before_the_first_record_has_come_nothing_follows_message_2(self):
         """Message 1 may be a recorded one (§9.2.6): not even the end is said."""
         server = self.serve_encrypted()
-        session = self.session(server)
+        session = noise_peer.connect(self.wire(server), 8, self.keys(), self.hello(), silent=True)
         server.signal(signal.SIGTERM)
         self.assertEqual(session.wire.rest(), b"")
+
+    def test_the_first_record_has_192_bytes_at_most(self):
+        server = self.serve_encrypted()
+        for n, heard in ((192, True), (193, False)):
+            session = noise_peer.connect(self.wire(server), 8, self.keys(), self.hello(), silent=True)
+            session.pad(bytes(n - 17))
+            if heard:
+                session.send(b"a")
+                self.assertEqual(session.receive(), b"a")
+                self.ends(session)
+            else:
+                self.assertEqual(session.wire.rest(), b"")
+                server.wait_line("no record, where one must come")
 
 
 class PinnedKeysServed(Known, AuthorizedPeers, Connector, Served):

@@ -287,6 +287,7 @@ static void limits_hold_for_payloads_and_not_for_records(void **state)
         rig_serve(&h.rig);
         struct hand a = entered(keyed[i]);
         assert_int_equal(framed_handshake_hello(&a.hs).max_frame, 20000);
+        hand_say(&a, RECORD_PAD, "", 0); /* with a shared key the first record is a short one */
         hand_say_frame(&a, body, 20000, 0);
         sim_run_ms(0);
         hand_hears(&a, body, 20000);
@@ -353,6 +354,7 @@ static size_t said_with(enum framed_protection p, const size_t *sends, size_t co
         hand_send_raw(&a, a.flight, a.flight_len);
     }
     hand_split(&a);
+    hand_say(&a, RECORD_PAD, "", 0); /* with a shared key the first record is a short one */
     hand_say_frame(&a, body, 700, 0);
     sim_run_ms(200);
     hand_say_frame(&a, "x", 1, 0);

@@ -372,13 +372,15 @@ static void stranger_makes_the_server_hold_little(void **state)
 {
     size_t most = 0;
     (void)state;
-    for (size_t i = 0; i < KEYED; i++) {
+    for (size_t i = 0; i < 2 * KEYED;
+         i++) { /* what follows the flight begins with no length, and with one that a record may have */
         struct house h;
         struct hand a[STRANGERS];
         uint8_t much[3000];
-        house_serves(&h, keyed[i]);
+        enum framed_protection p = keyed[i / 2];
+        house_serves(&h, p);
         for (size_t k = 0; k < STRANGERS; k++) {
-            a[k] = hand_of(FRAMED_CONNECTOR, keyed[i]);
+            a[k] = hand_of(FRAMED_CONNECTOR, p);
             a[k].peer = connected();
         }
         sim_run_ms(0);
@@ -390,6 +392,7 @@ static void stranger_makes_the_server_hold_little(void **state)
             if (held > most) most = held;
         }
         memset(much, 0xff, sizeof much);
+        if (i % 2 == 1) memset(much, 0, 2);
         for (size_t k = 0; k < STRANGERS; k++) hand_send_raw(&a[k], much, sizeof much);
         assert_in_range(held_each(&h, before), 1, HELD_MOST);
         for (size_t k = 0; k < STRANGERS; k++) hand_end(&a[k]);
@@ -400,6 +403,34 @@ static void stranger_makes_the_server_hold_little(void **state)
                   state_of_it);
     assert_in_range(most, 1, HELD_MOST);
     assert_true(state_of_it <= 1024);
+}
+
+/* With a shared key message 1 may be a recorded one: until something has opened, a record is as short as a message (§9.2.7). */
+static void first_record_is_a_short_one(void **state)
+{
+    static const uint8_t zeros[HANDSHAKE_MESSAGE_MOST];
+    (void)state;
+    for (size_t more = 0; more < 2; more++) {
+        struct house h;
+        house_serves(&h, FRAMED_SHARED_KEY);
+        struct hand a = entered(FRAMED_SHARED_KEY);
+        size_t len, body = HANDSHAKE_MESSAGE_MOST - 1 - RECORD_TAIL + more;
+        uint8_t *record = hand_seal(&a, RECORD_PAD, zeros, body, &len);
+        hand_send_raw(&a, record, FRAMED_LENGTH_SIZE);
+        assert_int_equal(sim_peer_state(a.peer), more == 0 ? SIM_OPEN : SIM_ENDED); /* at its fourth byte */
+        if (more == 0) {
+            hand_send_raw(&a, record + FRAMED_LENGTH_SIZE, len - FRAMED_LENGTH_SIZE);
+            uint8_t *large = pattern(20000);
+            hand_say_frame(&a, large, 20000, 0); /* from then on as long as records are */
+            sim_run_ms(0);
+            hand_hears(&a, large, 20000);
+            free(large);
+        }
+        assert_int_equal(h.rig.started, more == 0);
+        free(record);
+        hand_end(&a);
+        house_stop(&h);
+    }
 }
 
 /* ---- who it is ---- */
@@ -612,6 +643,7 @@ int main(void)
         cmocka_unit_test(recorded_stream_is_worth_nothing_later),
         cmocka_unit_test(strangers_at_a_port_that_wants_keys_hear_nothing),
         cmocka_unit_test(stranger_makes_the_server_hold_little),
+        cmocka_unit_test(first_record_is_a_short_one),
         cmocka_unit_test(unknown_client_is_told_so_and_asks_nothing),
         cmocka_unit_test(key_of_zeros_is_nobodys),
         cmocka_unit_test(servers_own_secret_makes_nobody_a_client),
