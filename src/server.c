@@ -11,7 +11,7 @@
 #include "address.h"
 #include <string.h>
 
-enum { ACCEPT_PAUSE_MS = 100, KEEPALIVE_GIVE_UP_MS = 30000, WORKERS_MOST = 1024, HALF_OPEN_MOST = 4096 };
+enum { ACCEPT_PAUSE_MS = 100, KEEPALIVE_GIVE_UP_MS = 30000, WORKERS_MOST = 1024, HALF_OPEN = 256, HALF_OPEN_MOST = 4096 };
 
 /* ---- config ---- */
 
@@ -42,7 +42,8 @@ static void fill_defaults(struct framed_server_config *c)
     default_to(&c->keepalive_ms, 60000);
     default_to(&c->workers, 1);
     default_to(&c->handshake_ms, 5000);
-    default_to(&c->max_half_open, 256);
+    default_to(&c->max_half_open,
+               c->max_conns >= 2 * HALF_OPEN ? HALF_OPEN : (c->max_conns + 1) / 2); /* others have room, too */
     default_to(&c->max_half_open_per_address, 16);
     default_to(&c->max_handshakes, 500);
 }

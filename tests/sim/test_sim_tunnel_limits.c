@@ -133,6 +133,30 @@ static void flood_of_half_open_ones_holds_up_nobody(void **state)
     house_stop(&h);
 }
 
+/* Where few connections are allowed, strangers have half of them: accepting does not wait until their time is over. */
+static void strangers_leave_room_for_others(void **state)
+{
+    (void)state;
+    for (uint32_t most = 2; most <= 10; most += 4) {
+        struct house h;
+        house_start(&h, only(FRAMED_PINNED_KEYS));
+        h.rig.config.max_conns = most;
+        rig_serve(&h.rig);
+        for (size_t i = 0; i < 30; i++) {
+            struct hand a = hand_of(FRAMED_CONNECTOR, FRAMED_PINNED_KEYS);
+            a.peer = connected();
+            sim_run_ms(0);
+            hand_end(&a);
+        }
+        struct hand good = entered(FRAMED_PINNED_KEYS);
+        assert_hand_echoes(&good, "new");
+        assert_in_range(rig_stats(&h.rig).refused, 30 - most / 2, 30 - most / 2 + 1); /* perhaps one for who came late */
+        assert_int_equal(rig_stats(&h.rig).deadlines, 0);
+        hand_end(&good);
+        house_stop(&h);
+    }
+}
+
 /* With 64 bits: what a server has for it, all caches and the rests of blocks among it. */
 static void idle_one_costs_768_bytes_at_most(void **state)
 {
@@ -431,6 +455,7 @@ int main(void)
         cmocka_unit_test(memory_follows_the_bytes_that_came_and_not_what_was_claimed),
         cmocka_unit_test(handshake_has_a_deadline_that_dribbling_does_not_move),
         cmocka_unit_test(flood_of_half_open_ones_holds_up_nobody),
+        cmocka_unit_test(strangers_leave_room_for_others),
         cmocka_unit_test(idle_one_costs_768_bytes_at_most),
         cmocka_unit_test(half_open_ones_are_limited_in_all_too),
         cmocka_unit_test(connections_with_checksums_are_no_strangers),
