@@ -445,10 +445,12 @@ static const struct inspect_stream *other_way(const struct inspect_stream *s)
 }
 
 /* Of a connection once, by the opening that comes first. */
-static void count_protection(const struct inspect_stream *s)
+static void count_protection(struct inspect_stream *s)
 {
     struct inspect_stats *stats = s->inspect->config.stats;
-    if (stats != NULL && other_way(s) == NULL) stats->protections[framed_mode_protection(s->word[3])]++;
+    s->counted = true;
+    if (s->conn != NULL && s->conn->way[1 - way_of(s)].counted) return;
+    if (stats != NULL) stats->protections[framed_mode_protection(s->word[3])]++;
 }
 
 /* The preface is there: reads as its receiver does, who knows what he asked for. */

@@ -65,6 +65,7 @@ struct inspect_stream {
     uint8_t state;
     bool short_of_memory; /* nothing more of this frame is kept */
     bool extended;        /* its preface is known, by what follows: */
+    bool counted;         /* its protection, in the statistics */
     uint8_t side, mode;
     uint8_t word[FRAMED_PREFACE_SIZE]; /* what may become a preface */
     uint64_t counter;                  /* frames before the one that is being read, a HELLO counts */

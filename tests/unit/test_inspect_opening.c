@@ -718,18 +718,21 @@ static void a_summary_names_the_protection_of_each_connection(void **state)
     config.stats = &stats;
     config.json = true;
     begin();
-    for (uint32_t i = 0; i < 4; i++) {
+    static const char *const requests[] = {CONNECTOR_80 MESSAGE_48 RECORD_17, CONNECTOR_10, CONNECTOR_10, "00000000",
+                                           "f7460120"};
+    for (uint32_t i = 0; i < 5; i++) {
         framed_inspect_open(&conn, &inspect, i, 0, framed_bytes_str(""));
-        pass(INSPECT_REQUESTS, 0, i == 0 ? CONNECTOR_80 MESSAGE_48 RECORD_17 : i < 3 ? CONNECTOR_10 : "00000000");
+        pass(INSPECT_REQUESTS, 0, requests[i]);
+        if (i == 4) pass(INSPECT_REPLIES, 0, "f7660120"); /* known, and not followed */
         if (i == 0) pass(INSPECT_REPLIES, 0, "f7660180" MESSAGE_48);
         if (i == 1) pass(INSPECT_REPLIES, 0, ACCEPTOR_10);
         if (i == 2) framed_inspect_skipped(&conn.way[1], 0, 12, 1, 0xf7660110);
         framed_inspect_close(&conn, 0);
     }
     framed_inspect_finish(&inspect);
-    assert_non_null(strstr(sunk, "\"connections\":4,"));
+    assert_non_null(strstr(sunk, "\"connections\":5,"));
     assert_non_null(strstr(sunk, "\"encrypted_records\":1,\"bytes_encrypted\":17,"));
-    assert_non_null(strstr(sunk, ",\"openings\":{\"crc32c\":2,\"shared_key\":1}}\n"));
+    assert_non_null(strstr(sunk, ",\"openings\":{\"crc32c\":2,\"blake2b\":1,\"shared_key\":1}}\n"));
 }
 
 int main(void)
