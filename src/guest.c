@@ -27,7 +27,9 @@ static void log_end(struct guest *g, enum framed_log_level level, const char *wh
     const struct channel *ch = g->conn.channel;
     char name[4 * FRAMED_PEER_NAME_SIZE] = ""; /* a program's own, which may have taken it from the peer's key_id */
     if (ch != NULL && ch->tunnel != NULL) framed_log_escape(ch->tunnel->name, name, sizeof name);
-    framed_log(&worker_of(g)->server->log, &worker_of(g)->loop, level, "%s%s%s%s closed: %s", peer,
+    bool stranger =
+        (worker_of(g)->config.protections & CHANNEL_KEYED) != 0 && (ch == NULL || ch->tunnel == NULL || !ch->tunnel->proven);
+    framed_log(&worker_of(g)->server->log, &worker_of(g)->loop, level, stranger, "%s%s%s%s closed: %s", peer,
                name[0] != '\0' ? " (" : "", name, name[0] != '\0' ? ")" : "", why);
 }
 

@@ -38,15 +38,16 @@ void framed_log_settle(struct log *log)
 }
 
 /* May one more be said in this second? Loops read the clock at different times: an older second is no new one. */
-static bool may_say(struct log *log, uint64_t second)
+static bool may_say(struct log *log, uint64_t second, bool of_stranger)
 {
     if (second > log->second) {
         log->second = second;
-        log->written = 0;
+        log->written = log->of_strangers = 0;
         say_left_out(log);
     }
-    if (log->written < log->most) {
+    if (log->written < log->most && !(of_stranger && log->of_strangers >= (log->most + 1) / 2)) {
         log->written++;
+        log->of_strangers += of_stranger;
         return true;
     }
     log->left_out++;
@@ -54,14 +55,14 @@ static bool may_say(struct log *log, uint64_t second)
     return false;
 }
 
-void framed_log(struct log *log, struct loop *loop, enum framed_log_level level, const char *format, ...)
+void framed_log(struct log *log, struct loop *loop, enum framed_log_level level, bool of_stranger, const char *format, ...)
 {
     if (log->write == NULL) return;
     uint64_t second = framed_loop_now(loop) / 1000;
     va_list args;
     va_start(args, format);
     framed_os_lock(log->lock);
-    if (may_say(log, second)) {
+    if (may_say(log, second, of_stranger)) {
         char line[LOG_LINE_SIZE];
         (void)vsnprintf(line, sizeof line, format, args);
         log->write(log->ctx, level, line);

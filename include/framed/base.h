@@ -27,8 +27,8 @@ extern "C" {
 
 /*
  * What functions return. 0 is success; positive is not an error; negative is a failure, grouped by whose it is.
- * Data goes through out-parameters, which stay untouched unless the return is FRAMED_OK (framed_client_call alone also says in
- * *event how a call failed).
+ * Data goes through out-parameters, which stay untouched unless the return is FRAMED_OK, but for those that say why it is not:
+ * *event of framed_client_call, `reason` and `fault` (secure.h).
  */
 enum framed_status {
     FRAMED_OK = 0,

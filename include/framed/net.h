@@ -99,7 +99,8 @@ struct framed_server_config {
     uint32_t max_calls;             /* unanswered calls per connection: 64; then reading pauses */
     size_t max_unsent;              /* bytes waiting to be sent per connection: 1 MiB; then reading pauses */
     size_t max_memory;              /* memory of all connections together: 1 GiB; who would exceed it is closed */
-    uint32_t max_log_lines;         /* log lines a second: 10; the rest is counted */
+    uint32_t
+        max_log_lines; /* log lines a second: 10; the rest is counted. With keys, half of them at most of who has proven nothing */
 
     uint32_t frame_ms;     /* a frame must be whole within this: 10 s ... */
     uint32_t frame_rate;   /* ... plus its length at this many bytes a second: 4096 */

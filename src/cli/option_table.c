@@ -161,16 +161,17 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
                         .kind = CLI_TEXT,
                         .commands = SERVE | CALL | BENCH,
                         .help = "TCP's congestion control, such as cubic or bbr; by default the system's"},
-    [OPT_CHECKSUM] = {.id = OPT_CHECKSUM,
-                      .name = "checksum",
-                      .value = "NAME",
-                      .kind = CLI_CHOICE,
-                      .commands = SERVE | CALL | INSPECT | PING | BENCH,
-                      .choices = "crc32c|blake2b",
-                      .help = "every frame, each way, has a checksum of this kind (crc32c, or the longer blake2b): bytes "
-                              "that were changed, and frames that "
-                              "were lost or doubled, end the connection; against accidents, not against attackers; the "
-                              "other end must speak it too, and nothing else is spoken"},
+    [OPT_CHECKSUM] =
+        {.id = OPT_CHECKSUM,
+         .name = "checksum",
+         .value = "NAME",
+         .kind = CLI_CHOICE,
+         .commands = SERVE | CALL | INSPECT | PING | BENCH,
+         .choices = "crc32c|blake2b",
+         .help = "every frame, each way, has a checksum of this kind (crc32c or, with libsodium, the longer blake2b): bytes "
+                 "that were changed, and frames that "
+                 "were lost or doubled, end the connection; against accidents, not against attackers; the "
+                 "other end must speak it too, and nothing else is spoken"},
     [OPT_KEY] = {.id = OPT_KEY,
                  .name = "key",
                  .value = "FILE",
@@ -461,8 +462,8 @@ const struct cli_option framed_option_table[CLI_OPTIONS] = {
                 .value = "ID",
                 .kind = CLI_TEXT,
                 .commands = KEYGEN,
-                .help =
-                    "with --psk: how both ends call it, in 1 to 64 printable characters without spaces; it is no secret"},
+                .help = "with --psk: how both ends call it, in 1 to 64 printable characters of ASCII without spaces, the "
+                        "first not #; it is no secret"},
     [OPT_JSON] = {.id = OPT_JSON,
                   .name = "json",
                   .kind = CLI_FLAG,

@@ -157,6 +157,28 @@ static void strangers_leave_room_for_others(void **state)
     }
 }
 
+/* Who has proven something and is refused has his line, however many strangers have had theirs in the same second. */
+static void strangers_do_not_fill_the_log(void **state)
+{
+    struct house h;
+    (void)state;
+    house_start(&h, only(FRAMED_PINNED_KEYS));
+    h.nobody = true;
+    rig_serve(&h.rig);
+    for (size_t i = 0; i < 40; i++) {
+        struct sim_peer *peer = connected();
+        sim_peer_send(peer, "GET / HTTP/1.1", 14);
+        sim_run_ms(0);
+    }
+    assert_int_equal(rig_logged(&h.rig, "looks like HTTP"), 5);
+    struct hand a = entered(FRAMED_PINNED_KEYS);
+    assert_hand_closed(&a, 1);
+    assert_int_equal(rig_logged(&h.rig, "not allowed here: framed-pub-1:"), 1);
+    hand_end(&a);
+    sim_run_ms(2000);
+    house_stop(&h);
+}
+
 /* With 64 bits: what a server has for it, all caches and the rests of blocks among it. */
 static void idle_one_costs_768_bytes_at_most(void **state)
 {
@@ -191,6 +213,7 @@ static void half_open_ones_are_limited_in_all_too(void **state)
     house_start(&h, only(FRAMED_PINNED_KEYS));
     h.rig.config.max_half_open = 5;
     h.rig.config.max_half_open_per_address = 100;
+    h.rig.config.max_log_lines = 100; /* half of them for strangers */
     rig_serve(&h.rig);
     struct sim_peer *waiting[12];
     for (size_t i = 0; i < 12; i++) {
@@ -456,6 +479,7 @@ int main(void)
         cmocka_unit_test(handshake_has_a_deadline_that_dribbling_does_not_move),
         cmocka_unit_test(flood_of_half_open_ones_holds_up_nobody),
         cmocka_unit_test(strangers_leave_room_for_others),
+        cmocka_unit_test(strangers_do_not_fill_the_log),
         cmocka_unit_test(idle_one_costs_768_bytes_at_most),
         cmocka_unit_test(half_open_ones_are_limited_in_all_too),
         cmocka_unit_test(connections_with_checksums_are_no_strangers),
