@@ -106,6 +106,7 @@ class Pinned(KeysTest):
             done = self.call(server, *args)
             self.assertIn(done.returncode, (1, 5), done.stderr)
             self.assertEqual(done.stdout, b"")
+        server = self.serve(*self.key("server"), "--authorized-peers", self.path("peers"))  # a log has five lines of strangers a second
         for said, word in ((b"GET / HTTP/1.1\r\n\r\n", "no preface, .*HTTP"), (b"\xff" * 9, "neither a length nor a preface: ffffffff")):
             sock = self.connect(server.address)
             sock.sendall(said)
