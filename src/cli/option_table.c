@@ -546,7 +546,8 @@ const struct cli_command framed_command_table[CLI_COMMANDS] = {
                            "percentile above the median that fewer than ten replies passed. With --json the\n"
                            "summary is all.\n"
                            "It exits with 0 if every message was answered, 1 if not all were or the peer\n"
-                           "went away, 4 if no reply came in time, 5 if what came was no frame."},
+                           "went away, 4 if no reply came in time, 5 if what came was no frame or the keys\n"
+                           "did not fit."},
     [CLI_BENCH] = {.id = CLI_BENCH,
                    .name = "bench",
                    .summary = "load a server, say how many replies came and how long they took",
@@ -566,7 +567,8 @@ const struct cli_command framed_command_table[CLI_COMMANDS] = {
                             "kind; a connection that ends is replaced. SIGINT and SIGTERM end it, with the\n"
                             "report so far.\n"
                             "It exits with 0 if every request was answered, 5 if something came that was no\n"
-                            "frame or no answer, 1 if anything else failed, 3 if nobody could be reached."},
+                            "frame or no answer or the keys did not fit, 1 if anything else failed, 3 if\n"
+                            "nobody could be reached, 4 if no opening was finished in time."},
     [CLI_KEYGEN] = {.id = CLI_KEYGEN,
                     .name = "keygen",
                     .summary = "make a key, and a file for it",

@@ -97,6 +97,8 @@ class Pinned(KeysTest):
         other = self.pair("other")
         done = self.call(server, *self.key("alice"), "--peer-key", other)
         self.assert_code(done, 5, "another key than it must have", "not executed")
+        done = self.run_tool("ping", server.address, "-c", "1", *self.key("alice"), "--peer-key", other)
+        self.assert_code(done, 5, "another key than it must have")
         server.wait_line(r"closed: it ended inside the handshake")
 
     def test_plain_checked_and_foreign_calls_get_nothing(self):
@@ -444,6 +446,9 @@ class Bench(KeysTest):
         self.assertIn("our key is not allowed there", done.stderr)
         self.assertEqual((said["ok"], said["failures"]["unasked"]), (0, 0))
         self.assertLess(said["sent"], 500)  # who is not let in does not try again at once
+        silent = self.peer(lambda sock: sock.recv(1000) and sock.recv(1))
+        done, said = self.bench(silent.address, *self.key("alice"), "--peer-key", self.server_public, "-n", "10", "--timeout", "200ms")
+        self.assertEqual((done.returncode, said), (4, None))
 
     def test_what_was_changed_or_cut_on_its_way_is_a_failure(self):
         shared = self.shared("psk", "me")

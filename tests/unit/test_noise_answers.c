@@ -172,7 +172,7 @@ static void noise_says_what_others_have_published(void **state)
         char path[512];
         snprintf(path, sizeof path, "%s/%s", folder, files[i]);
         if (!noise_cases_load(&cases, path)) {
-            print_message("note: %s: not here\n", files[i]);
+            print_message("note: %s: not here%s\n", files[i], named == NULL ? " (optional)" : "");
             if (named != NULL) fail_msg("FRAMED_NOISE_VECTORS has no %s", files[i]);
             continue;
         }
