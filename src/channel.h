@@ -89,12 +89,26 @@ size_t framed_channel_wants(const struct channel *ch);
 /* Bytes behind each payload that comes, once it is open. */
 uint32_t framed_channel_trailer(const struct channel *ch);
 
+/* Where the next trailer that comes stands; counts it. */
+static inline struct framed_sum_place channel_place_in(struct channel *ch)
+{
+    return (struct framed_sum_place){.from = ch->terms->connects ? FRAMED_ACCEPTOR : FRAMED_CONNECTOR,
+                                     .with = ch->out.next.with,
+                                     .counter = ch->u.received++};
+}
+
+/* And the next that leaves, of who has no writer that seals. */
+static inline struct framed_sum_place channel_place_out(struct channel *ch)
+{
+    struct framed_sum_place place = ch->out.next;
+    ch->out.next.counter++;
+    return place;
+}
+
 /* Judges a frame that has a trailer, and takes it off. False: it was wrong. */
 static inline bool channel_check(struct channel *ch, struct framed_bytes *payload)
 {
-    const struct framed_sum_place place = {.from = ch->terms->connects ? FRAMED_ACCEPTOR : FRAMED_CONNECTOR,
-                                           .with = ch->out.next.with,
-                                           .counter = ch->u.received++};
+    const struct framed_sum_place place = channel_place_in(ch);
     return framed_sum_check(payload, &place) == FRAMED_OK;
 }
 

@@ -38,7 +38,6 @@ enum framed_status framed_crossing_begin(struct crossing *x, const struct channe
     x->alloc = alloc;
     framed_scan_init(&x->out.scan, FRAMED_FRAME_MOST);
     framed_scan_init(&x->in.scan, FRAMED_FRAME_MOST);
-    x->out.counter = x->in.counter = 1; /* the HELLOs were the first */
     enum framed_status st = framed_channel_new(&x->channel, terms, x, alloc);
     if (st != FRAMED_OK) return st;
     st = put(x, to_server, bytes, framed_channel_opening(x->channel, bytes));
@@ -62,12 +61,6 @@ static uint32_t trailer_of(const struct crossing *x)
     return framed_channel_trailer(x->channel);
 }
 
-static void begin_sum(const struct crossing *x, struct crossing_way *way, enum framed_side from, uint32_t len)
-{
-    const struct framed_sum_place place = {.from = from, .with = x->channel->out.next.with, .counter = way->counter++};
-    summed_begin(&way->summed, len, &place);
-}
-
 static enum framed_status put_length(const struct crossing *x, struct framed_buf *to, uint64_t len)
 {
     uint8_t word[FRAMED_LENGTH_SIZE];
@@ -79,10 +72,12 @@ static enum framed_status put_length(const struct crossing *x, struct framed_buf
 static enum framed_status add_sum(struct crossing *x, const struct framed_token *token, struct framed_buf *to)
 {
     struct framed_sum *sum = &x->out.summed.sum;
+    struct framed_sum_place place;
     uint8_t trailer[FRAMED_SUM_MOST];
     switch (token->kind) {
     case FRAMED_BEGIN:
-        begin_sum(x, &x->out, FRAMED_CONNECTOR, token->length);
+        place = channel_place_out(x->channel);
+        framed_sum_begin(sum, token->length, &place);
         return put_length(x, to, (uint64_t)token->length + trailer_of(x));
     case FRAMED_DATA:
         framed_sum_more(sum, token->data.at, token->data.len);
@@ -94,11 +89,13 @@ static enum framed_status add_sum(struct crossing *x, const struct framed_token 
 static enum framed_status take_sum(struct crossing *x, const struct framed_token *token, struct framed_buf *to)
 {
     struct summed *summed = &x->in.summed;
+    struct framed_sum_place place;
     struct framed_bytes payload;
     switch (token->kind) {
     case FRAMED_BEGIN:
         if (token->length < trailer_of(x)) return FRAMED_MALFORMED;
-        begin_sum(x, &x->in, FRAMED_ACCEPTOR, token->length - trailer_of(x));
+        place = channel_place_in(x->channel);
+        summed_begin(summed, token->length - trailer_of(x), &place);
         return put_length(x, to, summed->left);
     case FRAMED_DATA: payload = summed_payload(summed, token->data); return put(x, to, payload.at, payload.len);
     default: return summed_is_right(summed) ? FRAMED_OK : FRAMED_MALFORMED;

@@ -17,7 +17,6 @@
 struct crossing_way {
     struct framed_scan scan;
     struct summed summed;
-    uint64_t counter;
 };
 
 /* All fields are private; zero it before framed_crossing_begin. */

@@ -134,12 +134,6 @@ static uint32_t trailer_of(const struct load_plan *plan)
     return framed_sum_size(plan->protection);
 }
 
-/* The next frame's of a direction. */
-static struct framed_sum_place place_of(const struct load_conn *c, enum framed_side from, uint64_t *counter)
-{
-    return (struct framed_sum_place){.from = from, .with = c->thread->plan->protection, .counter = (*counter)++};
-}
-
 /* The length word and the number; returns the bytes they have. */
 static size_t put_head(const struct load_conn *c, uint8_t *out)
 {
@@ -259,7 +253,7 @@ static void fill_batch(struct load_conn *c, uint64_t now)
         memcpy(at + used, plan->body.at + n, len - n);
         used += len - n;
         if (trailer > 0) {
-            const struct framed_sum_place place = place_of(c, FRAMED_CONNECTOR, &c->sums_out);
+            const struct framed_sum_place place = channel_place_out(c->channel);
             enum framed_status st = framed_sum_add(at + used - len, len, &place);
             (void)st; /* the options allow no longer one */
             used += trailer;
@@ -278,7 +272,7 @@ static void take_long(struct load_conn *c, uint64_t now)
     c->views[1] = framed_bytes_of(plan->body.at + n, len - n);
     c->view_count = 2;
     if (trailer_of(plan) > 0) {
-        const struct framed_sum_place place = place_of(c, FRAMED_CONNECTOR, &c->sums_out);
+        const struct framed_sum_place place = channel_place_out(c->channel);
         struct framed_sum sum;
         framed_sum_begin(&sum, len, &place);
         framed_sum_more(&sum, c->head + FRAMED_LENGTH_SIZE, n);
@@ -390,7 +384,7 @@ static bool begin_reply(struct load_conn *c, uint32_t len)
     c->got = 0;
     c->wrong = plan->verify && len - trailer != flight_at(c, 0)->len;
     if (trailer > 0) {
-        const struct framed_sum_place place = place_of(c, FRAMED_ACCEPTOR, &c->sums_in);
+        const struct framed_sum_place place = channel_place_in(c->channel);
         summed_begin(&c->summed, len - trailer, &place);
     }
     return true;
@@ -544,8 +538,7 @@ void load_conn_opened(struct load_conn *c, uint64_t now)
 {
     uint32_t trailer = trailer_of(c->thread->plan), most = c->thread->plan->max_frame;
     framed_scan_init(&c->scan, most < FRAMED_FRAME_MOST - trailer ? most + trailer : FRAMED_FRAME_MOST);
-    c->sums_out = c->sums_in = 1; /* the HELLOs were the first */
-    drop_held(c);                 /* of the last one */
+    drop_held(c); /* of the last one */
     c->mute = c->sending = false;
     c->number_before = c->number;
     c->free_since_ns = c->thread->running ? now : 0;

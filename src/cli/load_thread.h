@@ -63,7 +63,6 @@ struct load_conn {
     bool wrong;
 
     /* With a checksum: */
-    uint64_t sums_out, sums_in;               /* frames before the next one, each way */
     struct summed summed;                     /* the reply */
     uint8_t request_trailer[FRAMED_SUM_MOST]; /* of a long request */
 
