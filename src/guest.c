@@ -312,15 +312,17 @@ void framed_guest_evict(struct guest *g)
     framed_conn_break(&g->conn, FRAMED_LIMIT);
 }
 
-bool framed_guest_begins(void *owner, uint8_t mode)
+void framed_guest_enters(void *owner)
+{
+    struct guest *g = guest_of(owner);
+    framed_strangers_enter(&worker_of(g)->strangers, g);
+}
+
+bool framed_guest_begins(void *owner)
 {
     struct guest *g = guest_of(owner);
     struct worker *w = worker_of(g);
-    if (framed_mode_protection(mode) == FRAMED_SHARED_KEY ||
-        framed_strangers_may_begin(&w->strangers, g, framed_loop_now(&w->loop))) {
-        framed_strangers_enter(&w->strangers, g);
-        return true;
-    }
+    if (framed_strangers_may_begin(&w->strangers, g, framed_loop_now(&w->loop))) return true;
     atomic_fetch_add_explicit(&w->server->refused, 1, memory_order_relaxed);
     log_end(g, FRAMED_LOG_WARNING, "too many handshakes a second");
     return false;

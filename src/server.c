@@ -403,6 +403,7 @@ static enum framed_status take_keys(struct framed_server *srv)
 {
     struct framed_server_config *c = &srv->config;
     if ((c->protections & CHANNEL_KEYED) == 0) return FRAMED_OK;
+    srv->keys.enters = framed_guest_enters;
     srv->keys.begins = framed_guest_begins;
     srv->keys.trusts = framed_guest_trusts;
     srv->keys.shared_key = c->shared_key;

@@ -159,8 +159,9 @@ void framed_worker_guest_free(struct guest *g); /* its `gone` has come */
 extern const struct conn_ops framed_guest_ops;
 /* A stranger has to go. */
 void framed_guest_evict(struct guest *g);
-/* tunnel_keys.begins, tunnel_keys.trusts */
-bool framed_guest_begins(void *owner, uint8_t mode);
+/* tunnel_keys.enters, begins and trusts */
+void framed_guest_enters(void *owner);
+bool framed_guest_begins(void *owner);
 bool framed_guest_trusts(void *owner, struct framed_peer *peer);
 enum framed_status framed_guest_begin(struct guest *g, intptr_t handle);
 /* An inline answer; the call is the worker's fresh one. Consumes it. */

@@ -298,7 +298,8 @@ static enum framed_status answer(struct tunnel *t, const struct framed_opening *
 enum framed_status framed_tunnel_accept(struct tunnel **made, const struct tunnel_keys *keys, const struct framed_opening *o,
                                         uint32_t max_frame, void *owner, const struct framed_allocator *alloc)
 {
-    if (!keys->begins(owner, o->mode)) return FRAMED_LIMIT;
+    if (!has_shared_key(o->mode) && !keys->begins(owner)) return FRAMED_LIMIT;
+    keys->enters(owner);
     struct tunnel *t = make(keys, o->mode, owner, alloc);
     if (t == NULL) return FRAMED_NOMEM;
     enum framed_status st = answer(t, o, max_frame);
@@ -363,7 +364,10 @@ static enum framed_status step(struct tunnel *t, struct framed_bytes *in)
 {
     enum framed_status st = framed_handshake_next(t->handshake, in);
     if (st == FRAMED_OK) st = judge(t);
-    if (st == FRAMED_OK && !framed_handshake_is_done(t->handshake)) st = say(t);
+    if (st != FRAMED_OK || framed_handshake_is_done(t->handshake)) return st;
+    /* Who has the shared key has said message 1: only now is there anything to be done that costs. */
+    if (!t->connects && has_shared_key(t->mode) && has_identity(t->mode) && !t->keys->begins(t->owner)) return FRAMED_LIMIT;
+    st = say(t);
     return st;
 }
 

@@ -29,7 +29,8 @@ struct tunnel_keys {
     framed_shared_key_fn *shared_key;
     void *shared_key_ctx;
     struct framed_key nobody; /* stands for keys that nobody has: an unknown id then fails like a wrong key, and as late */
-    bool (*begins)(void *owner, uint8_t mode);             /* whether this handshake may begin */
+    void (*enters)(void *owner);                           /* one more that has proven nothing begins to */
+    bool (*begins)(void *owner);                           /* whether a handshake with public keys may begin */
     bool (*trusts)(void *owner, struct framed_peer *peer); /* whether this peer, who has proven what it says, may go on */
 };
 

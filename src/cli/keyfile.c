@@ -390,11 +390,12 @@ enum framed_status framed_keyfile_one(struct framed_key *key, enum framed_key_ki
 
 const struct keyfile_entry *framed_keyfile_by_name(const struct keyfile *keys, struct framed_bytes name)
 {
-    for (size_t i = 0; i < keys->n; i++) {
+    const struct keyfile_entry *found = NULL;
+    for (size_t i = 0; i < keys->n; i++) { /* to the end: how long it takes is not to say whether there is one */
         const struct framed_bytes *here = &keys->entries[i].name;
-        if (here->len == name.len && (name.len == 0 || memcmp(here->at, name.at, name.len) == 0)) return &keys->entries[i];
+        if (here->len == name.len && (name.len == 0 || memcmp(here->at, name.at, name.len) == 0)) found = &keys->entries[i];
     }
-    return NULL;
+    return found;
 }
 
 const struct keyfile_entry *framed_keyfile_by_key(const struct keyfile *keys, const struct framed_key *key)

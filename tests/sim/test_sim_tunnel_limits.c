@@ -133,6 +133,91 @@ static void flood_of_half_open_ones_holds_up_nobody(void **state)
     house_stop(&h);
 }
 
+/* From many addresses, to the limit of all together. */
+static void flood_from_many_addresses_holds_up_nobody_either(void **state)
+{
+    struct house h;
+    char from[20];
+    (void)state;
+    house_serves(&h, FRAMED_PINNED_KEYS);
+    struct hand good = entered(FRAMED_PINNED_KEYS);
+    assert_hand_echoes(&good, "in");
+    for (int i = 0; i < 300; i++) {
+        struct hand a = hand_of(FRAMED_CONNECTOR, FRAMED_PINNED_KEYS);
+        snprintf(from, sizeof from, "192.0.2.%d", 1 + i / 10);
+        a.peer = sim_connect_from(WHERE, from);
+        if (i % 2 == 0)
+            sim_run_ms(0);
+        else
+            hand_knock(&a);
+        hand_end(&a);
+    }
+    assert_int_equal(rig_stats(&h.rig).refused, 300 - 256);
+    assert_hand_echoes(&good, "still in");
+    struct hand late = hand_of(FRAMED_CONNECTOR, FRAMED_PINNED_KEYS);
+    late.peer = sim_connect_from(WHERE, "198.51.100.1");
+    hand_enter(&late);
+    assert_hand_echoes(&late, "new");
+    assert_int_equal(rig_stats(&h.rig).refused, 300 - 256 + 1);
+    sim_run_ms(6000);
+    assert_hand_echoes(&good, "and on");
+    hand_end(&late);
+    hand_end(&good);
+    house_stop(&h);
+}
+
+/* A network of IPv6 is one address: whoever has one there has 2^64. */
+static void addresses_of_one_ipv6_network_are_one(void **state)
+{
+    static const char *const from[] = {"2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::3", "2001:db8:0:1::1"};
+    struct sim_peer *peer[4];
+    struct house h;
+    (void)state;
+    house_start(&h, only(FRAMED_PINNED_KEYS));
+    h.rig.config.max_half_open_per_address = 2;
+    h.rig.config.max_handshakes = 8; /* of one address two */
+    rig_serve(&h.rig);
+    sim_run_ms(1000);
+    for (size_t i = 0; i < 4; i++) {
+        peer[i] = sim_connect_from(WHERE, from[i]);
+        sim_run_ms(0);
+    }
+    assert_int_equal(rig_stats(&h.rig).refused, 1); /* of the first three */
+    assert_int_equal(sim_peer_state(peer[3]), SIM_OPEN);
+    sim_run_ms(6000);
+    for (size_t i = 0; i < 4; i++) {
+        struct hand a = hand_of(FRAMED_CONNECTOR, FRAMED_PINNED_KEYS);
+        a.peer = sim_connect_from(WHERE, from[i]);
+        hand_compose(&a);
+        hand_send_raw(&a, a.flight, a.flight_len);
+        assert_int_equal(sim_peer_received(a.peer).len > 0, i != 2);
+        hand_end(&a);
+    }
+    house_stop(&h);
+}
+
+/* Workers share what strangers may have. */
+static void strangers_of_all_workers_are_limited_together(void **state)
+{
+    struct sim_peer *peer[30];
+    struct house h;
+    (void)state;
+    house_start(&h, only(FRAMED_PINNED_KEYS));
+    h.rig.config.workers = 3;
+    h.rig.config.max_half_open = 12;
+    h.rig.config.max_half_open_per_address = 100;
+    rig_serve(&h.rig);
+    for (size_t i = 0; i < 30; i++) {
+        peer[i] = connected();
+        sim_run_ms(20);
+    }
+    size_t open = 0;
+    for (size_t i = 0; i < 30; i++) open += sim_peer_state(peer[i]) == SIM_OPEN;
+    assert_int_equal(open, 12);
+    assert_int_equal(rig_stats(&h.rig).refused, 18);
+    house_stop(&h);
+}
+
 /* Where few connections are allowed, strangers have half of them: accepting does not wait until their time is over. */
 static void strangers_leave_room_for_others(void **state)
 {
@@ -378,6 +463,7 @@ static void handshakes_with_public_keys_are_limited_by_the_second(void **state)
     house_start(&h, only(FRAMED_PINNED_KEYS));
     h.rig.config.max_handshakes = 16; /* of one address three */
     rig_serve(&h.rig);
+    struct hand good = entered(FRAMED_PINNED_KEYS);
     sim_run_ms(1000);
     for (int second = 0; second < 2; second++) {
         for (int i = 0; i < 3; i++) {
@@ -393,8 +479,45 @@ static void handshakes_with_public_keys_are_limited_by_the_second(void **state)
         assert_int_equal(sim_peer_received(beyond.peer).len, 0);
         hand_end(&beyond);
         assert_int_equal(rig_logged(&h.rig, "too many handshakes a second"), second + 1);
+        assert_hand_echoes(&good, "in all the time");
         sim_run_ms(1001);
     }
+    hand_end(&good);
+    house_stop(&h);
+}
+
+/* With both keys there is nothing to be done for who has not the shared one: his handshakes keep out nobody. */
+static void who_has_not_the_shared_key_begins_no_handshake_with_public_keys(void **state)
+{
+    struct house h;
+    (void)state;
+    house_start(&h, only(FRAMED_SHARED_AND_PINNED));
+    h.rig.config.max_handshakes = 16; /* of one address three */
+    h.rig.config.max_log_lines = 100;
+    rig_serve(&h.rig);
+    sim_run_ms(1000);
+    for (int i = 0; i < 10; i++) {
+        struct hand a = hand_of(FRAMED_CONNECTOR, FRAMED_SHARED_AND_PINNED);
+        a.peer = connected();
+        a.shared = ring()->other;
+        hand_compose(&a);
+        hand_send_raw(&a, a.flight, a.flight_len);
+        assert_int_equal(sim_peer_state(a.peer), SIM_ENDED);
+        hand_end(&a);
+    }
+    for (int i = 0; i < 3; i++) {
+        struct hand in = entered(FRAMED_SHARED_AND_PINNED);
+        assert_hand_echoes(&in, "in time");
+        hand_end(&in);
+    }
+    assert_int_equal(rig_stats(&h.rig).refused, 0);
+    struct hand beyond = hand_of(FRAMED_CONNECTOR, FRAMED_SHARED_AND_PINNED);
+    beyond.peer = connected();
+    hand_compose(&beyond);
+    hand_send_raw(&beyond, beyond.flight, beyond.flight_len);
+    assert_int_equal(sim_peer_received(beyond.peer).len, 0);
+    assert_int_equal(rig_logged(&h.rig, "too many handshakes a second"), 1);
+    hand_end(&beyond);
     house_stop(&h);
 }
 
@@ -471,6 +594,35 @@ static void pads_are_ignored_and_the_seventeenth_in_a_row_is_an_error(void **sta
     }
 }
 
+/* Records of one byte cost what they bring: nothing is held or allocated for them. */
+static void frame_in_records_of_one_byte_costs_no_more_memory(void **state)
+{
+    enum { LONG = 5000 };
+    static uint8_t payload[LONG];
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct house h;
+        house_serves(&h, keyed[i]);
+        struct hand a = entered(keyed[i]);
+        assert_hand_echoes(&a, "in");
+        uint8_t *frame = framed_text(payload, LONG);
+        uint64_t most = 0, allocations = 0;
+        for (size_t at = 0; at < FRAMED_LENGTH_SIZE + LONG; at++) {
+            if (at == FRAMED_LENGTH_SIZE + LONG / 2) allocations = meter_read(sim_meter()).calls;
+            hand_say(&a, RECORD_DATA, frame + at, 1);
+            sim_run_ms(0);
+            if (rig_stats(&h.rig).memory > most) most = rig_stats(&h.rig).memory;
+            if (at == FRAMED_LENGTH_SIZE + LONG - 2) allocations = meter_read(sim_meter()).calls - allocations;
+        }
+        hand_hears(&a, payload, LONG);
+        assert_true(most <= LONG * 22 / 2); /* half of what came */
+        assert_true(allocations < 20); /* for 2,500 records */
+        free(frame);
+        hand_end(&a);
+        house_stop(&h);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -478,6 +630,11 @@ int main(void)
         cmocka_unit_test(memory_follows_the_bytes_that_came_and_not_what_was_claimed),
         cmocka_unit_test(handshake_has_a_deadline_that_dribbling_does_not_move),
         cmocka_unit_test(flood_of_half_open_ones_holds_up_nobody),
+        cmocka_unit_test(flood_from_many_addresses_holds_up_nobody_either),
+        cmocka_unit_test(addresses_of_one_ipv6_network_are_one),
+        cmocka_unit_test(strangers_of_all_workers_are_limited_together),
+        cmocka_unit_test(who_has_not_the_shared_key_begins_no_handshake_with_public_keys),
+        cmocka_unit_test(frame_in_records_of_one_byte_costs_no_more_memory),
         cmocka_unit_test(strangers_leave_room_for_others),
         cmocka_unit_test(strangers_do_not_fill_the_log),
         cmocka_unit_test(idle_one_costs_768_bytes_at_most),

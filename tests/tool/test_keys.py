@@ -130,6 +130,9 @@ class Pinned(KeysTest):
                 server = self.serve(*self.key("s" + date), "--authorized-peers", peers)
                 done = self.call(server, *self.key("a" + date), "--peer-key", server_public)
                 self.assertEqual(done.returncode == 0, code == 0, done.stderr)
+                if code is None:
+                    self.assertEqual((done.returncode, done.stdout), (5, b""))
+                    self.assertIn("not allowed there", done.stderr)
 
     def test_limit_of_a_peer_is_its_own(self):
         self.alice = self.pair("alice")
@@ -190,8 +193,10 @@ class Pinned(KeysTest):
         self.assertNotEqual(bob_pings.finish()[0], 0)
         self.assertIn(b"reply from", alice.read_line())
         self.assertNotEqual(self.call(server, *self.key("bob"), "--peer-key", self.server_public).returncode, 0)
-        alice.signal(signal.SIGINT)
-        self.assertEqual(alice.finish()[0], 0)
+        self.write("peers", f"{self.alice} alice expires=1971-01-01\n")
+        server.signal(signal.SIGHUP)
+        server.wait_line(r"\(alice\) closed: the peer's key is not allowed here")
+        self.assertNotEqual(alice.finish()[0], 0)
 
     def test_keys_that_cannot_be_read_anew_stay_what_they_were(self):
         server = self.serve_pinned()
