@@ -22,6 +22,7 @@ ERRNOS = {
     "access": FILE,
     "bind": ["EADDRINUSE", "EACCES", "EADDRNOTAVAIL", "ENOMEM", "ENOENT", "EROFS"],
     "brk": ["=0"],  # the kernel tells a failure by the old break, never by an errno; 0 is below every break asked for
+    "clone3": ["EAGAIN", "ENOMEM"],
     "close": ["EINTR", "EIO"],
     "connect": ["ECONNREFUSED", "ETIMEDOUT", "ENETUNREACH", "EHOSTUNREACH", "EACCES", "EPERM", "EADDRNOTAVAIL", "EAGAIN",
                 "ENOENT", "ECONNRESET", "EINVAL"],  # EINTR and EINPROGRESS say that it goes on, which a skipped call does not
@@ -37,13 +38,16 @@ ERRNOS = {
     "ioctl": ["EIO"],
     "listen": ["EADDRINUSE", "EOPNOTSUPP", "ENOBUFS"],
     "lseek": ["ESPIPE", "EINVAL"],
+    "madvise": ["EINVAL"],
     "mmap": MEMORY,
+    "mprotect": MEMORY,
     "mremap": MEMORY,
     "munmap": MEMORY,
     "newfstatat": FILE,
     "openat": ["EACCES", "EIO", "ENOENT", "ENOMEM", "EMFILE", "ENFILE", "EINTR", "ELOOP"],
     "pipe2": ["EMFILE", "ENFILE"],
     "poll": ["EINTR", "ENOMEM", "EINVAL", "=0"],
+    "prctl": ["EINVAL"],
     "prlimit64": ["EPERM", "EINVAL"],
     "read": ["EINTR", "EAGAIN", "EIO", "=0"],
     "recvfrom": ["EINTR", "EAGAIN", "ECONNRESET", "ETIMEDOUT", "ENOMEM", "ENOBUFS", "EHOSTUNREACH", "EPERM", "=0"],
@@ -58,7 +62,8 @@ ERRNOS = {
 }
 
 # What cannot fail with the arguments it has, or never returns.
-CANNOT_FAIL = {"exit_group", "futex", "rt_sigaction", "rt_sigreturn", "rt_sigprocmask", "gettid", "getpid"}
+CANNOT_FAIL = {"exit", "exit_group", "futex", "geteuid", "getpid", "gettid", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
+               "set_robust_list"}
 
 # Without its memory a sanitizer ends the process.
 SANITIZERS = {"brk", "mmap", "mremap", "munmap", "getrandom", "prlimit64"}
@@ -71,6 +76,8 @@ def fits(name, what, args):
     if name == "read" and not args.startswith("0,"):  # a file
         return what != "EAGAIN"
     if name == "write" and not re.match(r"[12],", args):  # a wake-up: there is always room, and always a reader
+        return what == "EINTR"
+    if name == "getrandom" and args.endswith(", 16, 0"):  # libsodium's, when it begins: without these it ends the process
         return what == "EINTR"
     if name == "fcntl":
         return "F_SETFD" not in args or what == "EINVAL"
@@ -85,7 +92,7 @@ HARMLESS = {
     ("epoll_wait", "EINTR"), ("epoll_wait", "=0"), ("poll", "EINTR"), ("poll", "=0"), ("getrandom", "EINTR"), ("brk", "=0"),
 }
 # The same whatever the error: wishes; what ends what is over anyway; and accept, since who was not accepted waits on.
-HARMLESS_CALLS = {"accept4", "setsockopt", "close", "ioctl", "munmap", "prlimit64"}
+HARMLESS_CALLS = {"accept4", "close", "ioctl", "madvise", "munmap", "prctl", "prlimit64", "setsockopt"}
 
 
 def is_harmless(name, what):
@@ -100,6 +107,7 @@ REASONS = {
     "out of descriptors or kernel buffers": ("EMFILE", "ENFILE", "ENOBUFS", "ENOSPC", "EAGAIN"),
     "out of memory": ("ENOMEM",),
     "already in use": ("EADDRINUSE",),
+    "a symbolic link": ("ELOOP",),
     "permission denied": ("EACCES", "EPERM", "EROFS"),
     "unreachable": ("EADDRNOTAVAIL", "ENETUNREACH", "EHOSTUNREACH", "ENETDOWN", "EINVAL"),  # EINVAL: a blackhole route
     "no such host, service or path": ("ENOENT",),

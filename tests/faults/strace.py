@@ -42,7 +42,7 @@ BIG = "abcdefghij" * 15000
 LINES = ["one", "", "three", "x" * 70000, "five"]
 SAID = re.compile(rb"^framed: \S.*\n$")
 READY = re.compile(rb"^framed: listening on ")
-LOGGED = re.compile(rb"^framed: (\S+ closed: .|\S+ refused: .|accepting failed: .+; trying again$|\d+ log lines were left out$)")
+LOGGED = re.compile(rb"^framed: (\S+( \(\S+\))? closed: .|\S+ refused: .|accepting failed: .+; trying again$|\d+ log lines were left out$)")
 UNSUPPORTED = ("EAFNOSUPPORT", "EOPNOTSUPP")
 
 Injection = collections.namedtuple("Injection", "name n what")
@@ -59,6 +59,10 @@ def fresh_address(host=None):
     """A loopback address that nobody has used: what an earlier server left in TIME_WAIT is of no matter here."""
     host = host or f"127.{random.randrange(64, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}"
     return f"{host}:{random.randrange(10000, 30000)}"
+
+
+def placed(args, folder):
+    return [re.sub("^FOLDER/", folder + "/", arg) for arg in args]
 
 
 # ---- processes ----
@@ -206,10 +210,11 @@ def judge_log(err, code, who, injection=None):
 
 
 class Server:
-    def __init__(self, name, args, unix=False):
+    def __init__(self, name, args, unix=False, keys=()):
         self.name = name
         self._args = args
         self._unix = unix
+        self._keys = keys  # of both ends; without one a plain peer comes, too
 
     def _address(self, folder):
         if not self._unix:
@@ -221,7 +226,7 @@ class Server:
 
     def run(self, framed, folder, injection):
         address = self._address(folder)
-        server = Run(framed, folder, ["serve", address, *self._args], injection)
+        server = Run(framed, folder, ["serve", address, *self._args, *placed(self._keys, folder)], injection)
         try:
             ready = server.wait_ready()
             harmed = self._converse(framed, folder, address) if ready else 0
@@ -237,12 +242,11 @@ class Server:
         """Three clients, one after the other; how many of them were not served."""
         big = os.path.join(folder, "big")
         return (self._call(framed, folder, address, ["-f", big, "-m", "x", "-m", ""], [BIG, "x", ""])
-                + self._illegal(address)
+                + (0 if self._keys else self._illegal(address))
                 + self._call(framed, folder, address, ["-m", "next"], ["next"]))
 
-    @staticmethod
-    def _call(framed, folder, address, args, sent):
-        call = Run(framed, folder, ["call", address, "-o", "json", "-t", "20s", *args], None)
+    def _call(self, framed, folder, address, args, sent):
+        call = Run(framed, folder, ["call", address, "-o", "json", "-t", "20s", *args, *placed(self._keys, folder)], None)
         code = call.wait()
         if code == 4:
             raise Failed(f"the client is left waiting: {call.err!r}")
@@ -312,7 +316,7 @@ class Client:
 
     def run(self, framed, folder, injection):
         address = fresh_address(self._host)
-        server = Run(framed, folder, ["serve", address, *self._serve], None)
+        server = Run(framed, folder, ["serve", address, *placed(self._serve, folder)], None)
         try:
             if not server.wait_ready():
                 raise Failed(f"the server did not start: {server.err!r}")
@@ -325,8 +329,8 @@ class Client:
         return client, lambda: self._judge(client, injection, code, server, server_code)
 
     def _client(self, framed, folder, address, injection):
-        words = {"ADDRESS": address, "LOCALHOST": address.replace("127.0.0.1", "localhost"), "FOLDER/big": folder + "/big"}
-        args = [words.get(arg, arg) for arg in self._args]
+        words = {"ADDRESS": address, "LOCALHOST": address.replace("127.0.0.1", "localhost")}
+        args = [words.get(arg, arg) for arg in placed(self._args, folder)]
         stdin, feed = os.pipe()
         os.set_blocking(feed, False)
         os.set_inheritable(feed, False)
@@ -438,6 +442,14 @@ ROLES = [
     Client("ping -c 3", ["ping", "ADDRESS", "-c", "3", "-i", "2ms", "-t", "20s"], [], judge=judge_ping),
     Inspect(),
 ]
+# With libsodium:
+SHARED = ["--psk", "FOLDER/psk"]
+PINNED = ["--key", "FOLDER/key", "--authorized-peers", "FOLDER/peers"]
+KEYED_ROLES = [
+    Server("serve --psk", ["--wait", "epoll"], keys=SHARED),
+    Client("call --psk", [*CALL, *SHARED, "-f", "FOLDER/big", "-m", "x", "-m", ""], [BIG, "x", ""], serve=SHARED),
+    Client("call --key", [*CALL, "--key", "FOLDER/my_key", "--peer-key", "FOLDER/public", "-m", "x"], ["x"], serve=PINNED),
+]
 
 
 def calls_of(trace):
@@ -490,8 +502,9 @@ def inject(role, framed, folder, injection):
         return "interrupted"
     mine = tempfile.mkdtemp(dir=folder)
     try:
-        for name in ("big", "frames"):
-            os.link(os.path.join(folder, name), os.path.join(mine, name))
+        for entry in os.scandir(folder):
+            if entry.is_file():
+                os.link(entry.path, os.path.join(mine, entry.name))
         for _ in range(AGAIN):
             run, judge = role.run(framed, mine, injection)
             args = injected_args(run.trace())
@@ -538,6 +551,20 @@ def check_role(role, framed, folder, sample, sanitized, pool):
     return made, count["failed"]
 
 
+def make_keys(framed, folder):
+    """False: built without libsodium."""
+    for *args, public, name in (["psk", "--psk", "--id", "me", None, b""], ["key", "public", b""], ["my_key", "peers", b" me"]):
+        done = subprocess.run([framed, "keygen", "-o", *args], cwd=folder, check=False, capture_output=True)
+        if done.returncode == 7:
+            return False
+        if done.returncode != 0:
+            raise Failed(f"keygen: exit {done.returncode}, {done.stderr!r}")
+        if public:
+            with open(os.path.join(folder, public), "wb") as file:
+                file.write(done.stdout.rstrip() + name + b"\n")
+    return True
+
+
 def end(*_):
     stopping.set()  # the cases that wait are over at once
     for run in list(running):
@@ -560,7 +587,8 @@ def main():
             file.write(BIG)
         with open(os.path.join(folder, "frames"), "wb") as file:
             file.write(b"".join(struct.pack(">I", len(p)) + p for p in (b"one", b"", BIG.encode(), b"last")))
-        for role in ROLES:
+        keyed = make_keys(os.path.abspath(options.framed), folder)
+        for role in ROLES + (KEYED_ROLES if keyed else []):
             if options.only in role.name:
                 try:
                     m, f = check_role(role, os.path.abspath(options.framed), folder, options.sample, options.sanitized, pool)

@@ -25,6 +25,8 @@ READY = re.compile(r"^framed: listening on (\S+) \((.*)\)$")
 
 LENGTH = struct.Struct(">I")
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # else whoever is run by nohup runs tools that a SIGHUP does not end
+
 
 def frame(payload):
     return LENGTH.pack(len(payload)) + payload
