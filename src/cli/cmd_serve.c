@@ -267,18 +267,26 @@ static void reread_keys(void *ctx)
         if (framed_keyring_reload(&s->keys)) framed_server_recheck(s->server);
 }
 
-/* Only with keys: without, a SIGHUP ends us as it ends any process. */
-static enum framed_status watch_hangups(struct serve *s)
-{
-    if (!keyring_is_keyed(s->keys.protection)) return FRAMED_OK;
-    enum framed_status st = framed_host_catch_hangup();
-    if (st == FRAMED_OK) st = framed_os_thread_start(&s->hangups, reread_keys, s);
-    return st == FRAMED_UNSUPPORTED ? FRAMED_OK : st;
-}
-
 static void drain(void *server)
 {
     framed_server_drain(server);
+}
+
+/* A SIGHUP is caught only with keys: without, it ends us as it ends any process. */
+static enum cli_exit watch_signals(struct serve *s)
+{
+    enum framed_status st = framed_host_on_stop(drain, s->server);
+    bool hangups = st == FRAMED_OK && keyring_is_keyed(s->keys.protection);
+    if (hangups) st = framed_host_catch_hangup();
+    if (st == FRAMED_UNSUPPORTED) return CLI_SUCCESS;
+    if (st != FRAMED_OK) {
+        framed_host_say("cannot catch signals: %s", framed_host_error());
+        return CLI_LOCAL;
+    }
+    if (hangups) st = framed_os_thread_start(&s->hangups, reread_keys, s);
+    if (st == FRAMED_OK) return CLI_SUCCESS;
+    framed_host_say("cannot start a thread: %s", framed_status_text(st));
+    return framed_exit_of(st);
 }
 
 static enum cli_exit run(struct serve *s)
@@ -306,16 +314,12 @@ static enum cli_exit start_and_run(struct serve *s)
 
     enum framed_status st = framed_server_new(&config, &s->server);
     if (st == FRAMED_OK && s->delay_ns > 0) st = delay_start(s);
-    if (st == FRAMED_OK) st = watch_hangups(s);
     if (st != FRAMED_OK) {
         framed_host_say("cannot start a server: %s", framed_status_text(st));
         return framed_exit_of(st);
     }
-    if (framed_host_on_stop(drain, s->server) != FRAMED_OK) {
-        framed_host_say("cannot catch signals: %s", framed_host_error());
-        return CLI_LOCAL;
-    }
-    code = listen_on_all(s);
+    code = watch_signals(s);
+    if (code == CLI_SUCCESS) code = listen_on_all(s);
     if (code != CLI_SUCCESS) return code;
     say_ready(s, config.max_frame);
     return run(s);

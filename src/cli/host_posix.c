@@ -127,7 +127,7 @@ void framed_host_end_hangup(void)
 {
     ssize_t n;
     do n = write(hangup_pipe[1], "e", 1);
-    while (n < 0 && errno == EAGAIN); /* a flood of signals, which are being read */
+    while (n < 0 && (errno == EAGAIN || errno == EINTR)); /* a flood of signals, which are being read */
 }
 
 /* A blocking call was interrupted: by a signal that wants us to end? Then we do not wait for it once more. */

@@ -104,7 +104,7 @@ REASONS = {
     "was reset": ("ECONNRESET", "ECONNABORTED", "EPIPE", "ENOTCONN", "EPROTO"),
     "connection refused": ("ECONNREFUSED",),
     "timed out": ("ETIMEDOUT",),
-    "out of descriptors or kernel buffers": ("EMFILE", "ENFILE", "ENOBUFS", "ENOSPC", "EAGAIN"),
+    "out of descriptors or kernel buffers": ("EMFILE", "ENFILE", "ENOBUFS", "ENOSPC", "EAGAIN", "ENOMEM"),  # to pthread_create they are one
     "out of memory": ("ENOMEM",),
     "already in use": ("EADDRINUSE",),
     "a symbolic link": ("ELOOP",),
