@@ -38,7 +38,7 @@ static void keep_from_dumps(void)
 
 /* ---- reading ---- */
 
-static enum framed_status check(const struct stat *about, enum host_keys kind, const char **reason)
+static enum framed_status suits(const struct stat *about, enum host_keys kind, const char **reason)
 {
     if (!S_ISREG(about->st_mode)) return refuse(reason, "not a regular file");
     if (about->st_uid != geteuid() && about->st_uid != 0)
@@ -68,7 +68,7 @@ static enum framed_status load(int fd, enum host_keys kind, size_t most, struct 
 {
     struct stat about;
     if (fstat(fd, &about) != 0) return framed_host_failed(errno);
-    enum framed_status st = check(&about, kind, reason);
+    enum framed_status st = suits(&about, kind, reason);
     if (st != FRAMED_OK) return st;
     if ((uint64_t)about.st_size > most) return FRAMED_TOO_LARGE;
     size_t size = (size_t)about.st_size;

@@ -8,6 +8,7 @@ a failure. With SHOW=1 in the environment each line with a branch not taken is s
 """
 import json
 import os
+import re
 import sys
 
 PARTS = {"proto": 100.0, "src": 90.0}
@@ -26,7 +27,7 @@ def excuses(path):
 def excused(entries, file, text, branches, missing):
     """How many of the branches of this line that were not taken cannot be."""
     for entry in entries:
-        if entry["file"] == "*" and entry["condition"] in text and 2 * missing <= branches:
+        if entry["file"] == "*" and re.search(r"(?<!\w)" + re.escape(entry["condition"]), text) and 2 * missing <= branches:
             entry["used"] = True
             return missing
     n = 0

@@ -5,7 +5,7 @@
 set -u
 build=${BUILD:-build}
 root=$build/cover
-tests/deps.sh gcovr=gcovr libcmocka-dev:cmocka.h python3 mandoc=mandoc || exit 1
+tests/deps.sh gcovr=gcovr libcmocka-dev:cmocka.h libsodium-dev:sodium.h python3 mandoc=mandoc || exit 1
 
 mkdir -p "$root"
 export COVER=1 CFLAGS=-g LDFLAGS="--coverage -Wl,--wrap=_exit $root/exit.o" FRAMED_FEW_CUTS=1

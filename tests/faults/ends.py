@@ -103,6 +103,7 @@ def sigkill(bounds, short):
     figures = ledger.figures()
     bounds.hold(code == 0 and rig.losses(figures) == "", f"the swarm: exit {code}, {rig.losses(figures)}")
     ends = sum(figures[name] for name in ("replies", "not_executed", "maybe_executed", "abandoned"))
+    bounds.hold(figures["latest_ms"] < rig.LATEST_MS, f"the swarm: a call ended {figures['latest_ms']} ms after its deadline")
     bounds.hold(ends == figures["started"], f"the swarm: {ends} ends of {figures['started']} calls")
     bounds.hold(min(figures["maybe_executed"], TALLY["reply"], TALLY["maybe_executed"]) > 0, "no call was open at any kill")
     tool = ", ".join(f"{n} {outcome}" for outcome, n in TALLY.items())

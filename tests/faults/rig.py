@@ -22,6 +22,8 @@ import time
 BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
 FRAMED = os.path.join(BUILD, "framed")
 PATIENCE_S = 180
+OF_THE_PROCESS_KIB = 4096  # its stacks and its program's own memory
+LATEST_MS = 20000  # after its deadline, on a machine that has other work, too
 RECEIVE = 64 << 10  # FRAMED_RECEIVE_SIZE: what one receive brings at most
 LENGTH = struct.Struct(">I")
 

@@ -23,7 +23,7 @@ import time
 import rig
 
 SLOPE_KIB = 64
-OF_THE_PROCESS_KIB = 4096  # its stacks and its program's own memory
+BLUNT_KIB = 250  # the error of an hour's slopes
 SAMPLES_LEAST = 20
 CLIENTS = ["blocking:2", "pipelined:2", "foreign", "victims", "rude:2"]
 CLIENTS_BEHIND = ["blocking:2", "pipelined:2", "foreign", "victims"]
@@ -125,6 +125,7 @@ def end_world(world, bounds):
     figures = world.ledger.figures()
     bounds.hold(code in (0, 1) and server_code == 0, f"{world.name}: swarm ended with {code}, server with {server_code}")
     bounds.hold(rig.losses(figures) == "", f"{world.name}: {rig.losses(figures)}")
+    bounds.hold(figures["latest_ms"] < rig.LATEST_MS, f"{world.name}: a call ended {figures['latest_ms']} ms after its deadline")
     bounds.hold(world.fds == world.fds_worst, f"{world.name}: {world.fds} descriptors at first, later {world.fds_worst}")
     ends = sum(figures[name] for name in ("replies", "not_executed", "maybe_executed", "abandoned"))
     # A victim may have been killed between what it did and the account of it.
@@ -145,11 +146,12 @@ def main():
     fits = [slope(warm[0], column) for column in (2, 3, 1)]
     for what, fit in zip(("what the server allocated", "what others in its process did"), fits):
         if len(warm[0]) >= SAMPLES_LEAST:
+            bounds.hold(seconds < 3600 or fit[1] < BLUNT_KIB, f"what {what} is known to {fit[1]:.0f} KiB an hour only")
             bounds.hold(fit[0] - 2 * fit[1] < SLOPE_KIB, f"{what} grows by {fit[0]:.0f} KiB an hour (error {fit[1]:.0f})")
     for world in worlds:
         most = max(s[4] for s in world.samples)
         for sample in world.samples:
-            bounds.hold(sample[1] < most * 5 / 4 + OF_THE_PROCESS_KIB, f"{world.name}: {sample[1]} KiB resident, {most:.0f} in use at most")
+            bounds.hold(sample[1] < most * 5 / 4 + rig.OF_THE_PROCESS_KIB, f"{world.name}: {sample[1]} KiB resident, {most:.0f} in use at most")
     figures = [end_world(world, bounds) for world in worlds]
     both = {name: sum(f[name] for f in figures) for name in figures[0]}
     bounds.hold(figures[1]["servers"] > 1, "no server was replaced")
