@@ -183,7 +183,6 @@ struct trial {
     uint8_t scratch[MOST_PAYLOAD]; /* for replies */
     uint32_t begun;                /* calls, in all */
     uint32_t next_fault, tries;
-    uint32_t faults_felt; /* had an effect */
     uint32_t felt[FAULT_COUNT];
     uint32_t server_memory_one_in, client_memory_one_in; /* 0: none fails */
     uint64_t held_up_ms;                                 /* by leaps of the clock and stalled servers, in all */
