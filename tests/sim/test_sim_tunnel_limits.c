@@ -616,7 +616,7 @@ static void frame_in_records_of_one_byte_costs_no_more_memory(void **state)
         }
         hand_hears(&a, payload, LONG);
         assert_true(most <= LONG * 22 / 2); /* half of what came */
-        assert_true(allocations < 20); /* for 2,500 records */
+        assert_true(allocations < 20);      /* for 2,500 records */
         free(frame);
         hand_end(&a);
         house_stop(&h);
