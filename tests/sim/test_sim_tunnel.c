@@ -130,9 +130,7 @@ static void server_with_keys_takes_only_what_needs_them_all_unless_told(void **s
                 hand_enter(&a);
                 assert_hand_echoes(&a, "in");
             } else {
-                a.peer = connected();
-                hand_compose(&a);
-                hand_send_raw(&a, a.flight, a.flight_len);
+                hand_begin(&a);
                 assert_hand_cut(&a);
             }
             hand_end(&a);
@@ -340,9 +338,7 @@ static size_t said_with(enum framed_protection p, const size_t *sends, size_t co
     sim_script(SIM_ACCEPTOR, &script);
     struct hand a = hand_of(FRAMED_CONNECTOR, p);
     a.ephemeral[5] = 1;
-    a.peer = connected();
-    hand_compose(&a);
-    hand_send_raw(&a, a.flight, a.flight_len);
+    hand_begin(&a);
     sim_run_ms(100);
     struct framed_bytes got = sim_peer_received(a.peer);
     size_t n = got.len;

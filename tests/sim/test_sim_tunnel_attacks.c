@@ -477,9 +477,7 @@ static void servers_own_secret_makes_nobody_a_client(void **state)
         struct hand b = hand_of(FRAMED_CONNECTOR, keyed[i]); /* and as itself */
         memcpy(b.identity.secret, ring()->secret[SERVER].bytes, NOISE_KEY_SIZE);
         memcpy(b.identity.public, ring()->public[SERVER].bytes, NOISE_KEY_SIZE);
-        b.peer = connected();
-        hand_compose(&b);
-        hand_send_raw(&b, b.flight, b.flight_len);
+        hand_begin(&b);
         sim_peer_take(b.peer, PREFACE);
         assert_int_equal(hand_hear(&b), FRAMED_AUTH); /* a key of its own: it goes no further */
         hand_end(&b);
@@ -497,9 +495,7 @@ static void reflection_of_what_the_server_says_opens_nothing(void **state)
         struct house h;
         house_serves(&h, keyed[i]);
         struct hand a = hand_of(FRAMED_CONNECTOR, keyed[i]);
-        a.peer = connected();
-        hand_compose(&a);
-        hand_send_raw(&a, a.flight, a.flight_len);
+        hand_begin(&a);
         struct framed_bytes got = sim_peer_received(a.peer);
         uint8_t back[256];
         size_t n = got.len;
@@ -580,9 +576,7 @@ static void key_of_zeros_is_nobodys(void **state)
     h.rig.config.shared_key = forgets_the_key;
     rig_serve(&h.rig);
     struct hand a = hand_of(FRAMED_CONNECTOR, FRAMED_SHARED_KEY);
-    a.peer = connected();
-    hand_compose(&a);
-    hand_send_raw(&a, a.flight, a.flight_len);
+    hand_begin(&a);
     assert_int_equal(sim_peer_state(a.peer), SIM_ENDED);
     assert_int_equal(sim_peer_received(a.peer).len, 4); /* as of a wrong key */
     assert_int_equal(rig_logged(&h.rig, "the handshake failed"), 1);
@@ -616,9 +610,7 @@ static void no_key_of_the_servers_comes_twice(void **state)
     rig_serve(&h.rig);
     for (size_t i = 0; i < 300; i++) {
         struct hand a = hand_of(FRAMED_CONNECTOR, keyed[i % KEYED]);
-        a.peer = connected();
-        hand_compose(&a);
-        hand_send_raw(&a, a.flight, a.flight_len);
+        hand_begin(&a);
         struct framed_bytes got = sim_peer_received(a.peer);
         assert_true(got.len >= PREFACE + FRAMED_LENGTH_SIZE + NOISE_KEY_SIZE);
         memcpy(seen[i], got.at + PREFACE + FRAMED_LENGTH_SIZE, NOISE_KEY_SIZE);

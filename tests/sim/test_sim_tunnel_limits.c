@@ -188,8 +188,7 @@ static void addresses_of_one_ipv6_network_are_one(void **state)
     for (size_t i = 0; i < 4; i++) {
         struct hand a = hand_of(FRAMED_CONNECTOR, FRAMED_PINNED_KEYS);
         a.peer = sim_connect_from(WHERE, from[i]);
-        hand_compose(&a);
-        hand_send_raw(&a, a.flight, a.flight_len);
+        hand_begin(&a);
         assert_int_equal(sim_peer_received(a.peer).len > 0, i != 2);
         hand_end(&a);
     }
@@ -350,9 +349,7 @@ static void who_may_not_begin_costs_nobody_his_place(void **state)
     sim_run_ms(1000);
     for (size_t i = 0; i < 6; i++) {
         a[i] = hand_of(FRAMED_CONNECTOR, FRAMED_PINNED_KEYS);
-        a[i].peer = connected();
-        hand_compose(&a[i]);
-        hand_send_raw(&a[i], a[i].flight, a[i].flight_len);
+        hand_begin(&a[i]);
     }
     for (size_t i = 0; i < 6; i++) assert_int_equal(sim_peer_state(a[i].peer) == SIM_OPEN, i < 3);
     assert_int_equal(rig_logged(&h.rig, "too many at once"), 0);
@@ -371,9 +368,7 @@ static void one_address_begins_an_eighth_of_the_handshakes_and_leaves_the_rest(v
     sim_run_ms(1000);
     for (size_t i = 0; i < 60; i++) {
         struct hand a = hand_of(FRAMED_CONNECTOR, FRAMED_PINNED_KEYS);
-        a.peer = connected();
-        hand_compose(&a);
-        hand_send_raw(&a, a.flight, a.flight_len);
+        hand_begin(&a);
         hand_end(&a);
     }
     assert_int_equal(rig_stats(&h.rig).refused, 60 - (50 / 8 + 1));
@@ -472,9 +467,7 @@ static void handshakes_with_public_keys_are_limited_by_the_second(void **state)
             hand_end(&in);
         }
         struct hand beyond = hand_of(FRAMED_CONNECTOR, FRAMED_PINNED_KEYS);
-        beyond.peer = connected();
-        hand_compose(&beyond);
-        hand_send_raw(&beyond, beyond.flight, beyond.flight_len);
+        hand_begin(&beyond);
         sim_run_ms(0);
         assert_int_equal(sim_peer_received(beyond.peer).len, 0);
         hand_end(&beyond);
@@ -498,10 +491,8 @@ static void who_has_not_the_shared_key_begins_no_handshake_with_public_keys(void
     sim_run_ms(1000);
     for (int i = 0; i < 10; i++) {
         struct hand a = hand_of(FRAMED_CONNECTOR, FRAMED_SHARED_AND_PINNED);
-        a.peer = connected();
         a.shared = ring()->other;
-        hand_compose(&a);
-        hand_send_raw(&a, a.flight, a.flight_len);
+        hand_begin(&a);
         assert_int_equal(sim_peer_state(a.peer), SIM_ENDED);
         hand_end(&a);
     }
@@ -512,9 +503,7 @@ static void who_has_not_the_shared_key_begins_no_handshake_with_public_keys(void
     }
     assert_int_equal(rig_stats(&h.rig).refused, 0);
     struct hand beyond = hand_of(FRAMED_CONNECTOR, FRAMED_SHARED_AND_PINNED);
-    beyond.peer = connected();
-    hand_compose(&beyond);
-    hand_send_raw(&beyond, beyond.flight, beyond.flight_len);
+    hand_begin(&beyond);
     assert_int_equal(sim_peer_received(beyond.peer).len, 0);
     assert_int_equal(rig_logged(&h.rig, "too many handshakes a second"), 1);
     hand_end(&beyond);

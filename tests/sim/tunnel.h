@@ -227,12 +227,18 @@ static inline void hand_send_raw(struct hand *h, const void *at, size_t n)
     sim_run_ms(0);
 }
 
-/* The connector: says opening and message 1, hears preface and message 2; message 3, if there is one, is composed. */
-static inline void hand_knock(struct hand *h)
+/* The connector: says opening and message 1. */
+static inline void hand_begin(struct hand *h)
 {
     if (h->peer == NULL) h->peer = connected();
     hand_compose(h);
     hand_send_raw(h, h->flight, h->flight_len);
+}
+
+/* That, and hears preface and message 2; message 3, if there is one, is composed. */
+static inline void hand_knock(struct hand *h)
+{
+    hand_begin(h);
     struct framed_bytes got = sim_peer_received(h->peer);
     const uint8_t preface[] = {0xf7, 0x66, 1, h->mode};
     assert_true(got.len > PREFACE);
