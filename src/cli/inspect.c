@@ -448,8 +448,10 @@ static const struct inspect_stream *other_way(const struct inspect_stream *s)
 static void count_protection(struct inspect_stream *s)
 {
     struct inspect_stats *stats = s->inspect->config.stats;
-    s->counted = true;
-    if (s->conn != NULL && s->conn->way[1 - way_of(s)].counted) return;
+    if (s->conn != NULL) {
+        if (s->conn->counted) return;
+        s->conn->counted = true;
+    }
     if (stats != NULL) stats->protections[framed_mode_protection(s->word[3])]++;
 }
 

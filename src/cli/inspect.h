@@ -65,7 +65,6 @@ struct inspect_stream {
     uint8_t state;
     bool short_of_memory; /* nothing more of this frame is kept */
     bool extended;        /* its preface is known, by what follows: */
-    bool counted;         /* its protection, in the statistics */
     uint8_t side, mode;
     uint8_t word[FRAMED_PREFACE_SIZE]; /* what may become a preface */
     uint64_t counter;                  /* frames before the one that is being read, a HELLO counts */
@@ -77,6 +76,7 @@ struct inspect_stream {
 struct inspect_conn {
     struct inspect_stream way[2]; /* by enum inspect_way */
     uint32_t number;
+    bool counted;       /* its protection, in the statistics */
     uint64_t frames[2]; /* by enum inspect_way */
     uint64_t *times;    /* a ring: when the requests ended that are outstanding, the oldest at `first` */
     uint32_t first, outstanding, room;

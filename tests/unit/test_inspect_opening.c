@@ -725,6 +725,7 @@ static void a_summary_names_the_protection_of_each_connection(void **state)
         pass(INSPECT_REQUESTS, 0, requests[i]);
         if (i == 4) pass(INSPECT_REPLIES, 0, "f7660120"); /* known, and not followed */
         if (i == 0) pass(INSPECT_REPLIES, 0, "f7660180" MESSAGE_48);
+        if (i == 1) framed_inspect_skipped(&conn.way[0], 0, 12, 1, 0xf7460110); /* it is the same connection still */
         if (i == 1) pass(INSPECT_REPLIES, 0, ACCEPTOR_10);
         if (i == 2) framed_inspect_skipped(&conn.way[1], 0, 12, 1, 0xf7660110);
         framed_inspect_close(&conn, 0);
