@@ -198,7 +198,7 @@ static struct tunnel *make(const struct tunnel_keys *keys, uint8_t mode, void *o
     t->owner = owner;
     t->alloc = alloc;
     t->mode = mode;
-    framed_reader_init(&t->reader, RECORD_MOST, 0, alloc);
+    framed_reader_init(&t->reader, HANDSHAKE_MESSAGE_MOST, 0, alloc); /* until somebody is proven: §9.2.7 */
     return t;
 }
 
@@ -341,21 +341,23 @@ static enum framed_status refuse(struct tunnel *t)
     return st == FRAMED_OK ? FRAMED_AUTH : st;
 }
 
+/* The peer is there now: records may be as long as they are. */
+static enum framed_status prove(struct tunnel *t)
+{
+    t->proven = true;
+    t->reader.scan.max_frame = RECORD_MOST;
+    return framed_tunnel_trusts(t) ? FRAMED_OK : refuse(t);
+}
+
 /* The last message is through. */
 static enum framed_status establish(struct tunnel *t)
 {
     enum framed_status st = framed_handshake_split(t->handshake, &t->out, &t->in, t->hash);
     drop_handshake(t);
     if (st != FRAMED_OK) return st;
-    if (has_identity(t->mode)) {
-        if (t->connects) return FRAMED_OK;
-        t->proven = true;
-        return framed_tunnel_trusts(t) ? FRAMED_OK : refuse(t);
-    }
-    if (!t->connects) { /* message 1 may be a recorded one: §9.2.7 */
-        t->reader.scan.max_frame = HANDSHAKE_MESSAGE_MOST;
-        return FRAMED_OK;
-    }
+    if (!t->connects) return has_identity(t->mode) ? prove(t) : FRAMED_OK; /* else message 1 may be a recorded one */
+    t->reader.scan.max_frame = RECORD_MOST;
+    if (has_identity(t->mode)) return FRAMED_OK;
     st = reserve(t, RECORD_HEAD + RECORD_TAIL); /* else we would not be believed before our first frame */
     return st == FRAMED_OK ? seal(t, RECORD_PAD, 0) : st;
 }
@@ -367,8 +369,7 @@ static enum framed_status step(struct tunnel *t, struct framed_bytes *in)
     if (st != FRAMED_OK || framed_handshake_is_done(t->handshake)) return st;
     /* Who has the shared key has said message 1: only now is there anything to be done that costs. */
     if (!t->connects && has_shared_key(t->mode) && has_identity(t->mode) && !t->keys->begins(t->owner)) return FRAMED_LIMIT;
-    st = say(t);
-    return st;
+    return say(t);
 }
 
 enum framed_status framed_tunnel_next(struct tunnel *t, struct framed_bytes *in)
@@ -412,11 +413,7 @@ enum framed_status framed_tunnel_text(struct tunnel *t, struct framed_bytes *tex
         if (st != FRAMED_OK) return st == FRAMED_TOO_LARGE ? wrong_record(t, st) : st;
         st = framed_record_open(&t->in, (uint8_t *)(uintptr_t)record.at, record.len, &type, text);
         if (st != FRAMED_OK) return wrong_record(t, st);
-        if (!t->proven) {
-            t->proven = true;
-            t->reader.scan.max_frame = RECORD_MOST;
-            if (!framed_tunnel_trusts(t)) return refuse(t);
-        }
+        if (!t->proven && (st = prove(t)) != FRAMED_OK) return st;
         if (type == RECORD_CLOSE && t->connects && text->at[0] == TUNNEL_NOT_ALLOWED) return turned_away(t);
         if (type == RECORD_DATA) return FRAMED_OK;
         if (type == RECORD_CLOSE) return t->reader.at == t->reader.end ? FRAMED_CLOSED : wrong_record(t, FRAMED_MALFORMED);
