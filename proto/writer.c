@@ -102,10 +102,8 @@ static bool allowed_sealed(const struct framed_writer *w, size_t len, uint32_t m
 /* Writes the next trailer. */
 static void put_sum(struct framed_writer *w, struct framed_bytes payload, uint8_t *to)
 {
-    struct framed_sum_place *next = &w->sealing->next;
-    framed_sum_put(payload, next, to);
-    next->counter++;
-    next->preface = NULL;
+    const struct framed_sum_place place = sealing_next(w->sealing);
+    framed_sum_put(payload, &place, to);
 }
 
 /* A payload's length word before it, and its trailer behind. */

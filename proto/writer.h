@@ -30,6 +30,15 @@ struct framed_sealing {
     struct framed_sum_place next; /* of the next trailer */
 };
 
+/* Where the next trailer stands; the one after it is another. */
+static inline struct framed_sum_place sealing_next(struct framed_sealing *sealing)
+{
+    struct framed_sum_place place = sealing->next;
+    sealing->next.counter++;
+    sealing->next.preface = NULL;
+    return place;
+}
+
 /*
  * From now on frames leave so. framed_writer_in_place then overwrites as many bytes behind the payload as a trailer has.
  * `sealing` is borrowed until fini.

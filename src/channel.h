@@ -97,14 +97,6 @@ static inline struct framed_sum_place channel_place_in(struct channel *ch)
                                      .counter = ch->u.received++};
 }
 
-/* And the next that leaves, of who has no writer that seals. */
-static inline struct framed_sum_place channel_place_out(struct channel *ch)
-{
-    struct framed_sum_place place = ch->out.next;
-    ch->out.next.counter++;
-    return place;
-}
-
 /* Judges a frame that has a trailer, and takes it off. False: it was wrong. */
 static inline bool channel_check(struct channel *ch, struct framed_bytes *payload)
 {

@@ -76,7 +76,7 @@ static enum framed_status add_sum(struct crossing *x, const struct framed_token 
     uint8_t trailer[FRAMED_SUM_MOST];
     switch (token->kind) {
     case FRAMED_BEGIN:
-        place = channel_place_out(x->channel);
+        place = sealing_next(&x->channel->out);
         framed_sum_begin(sum, token->length, &place);
         return put_length(x, to, (uint64_t)token->length + trailer_of(x));
     case FRAMED_DATA:

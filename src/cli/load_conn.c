@@ -253,7 +253,7 @@ static void fill_batch(struct load_conn *c, uint64_t now)
         memcpy(at + used, plan->body.at + n, len - n);
         used += len - n;
         if (trailer > 0) {
-            const struct framed_sum_place place = channel_place_out(c->channel);
+            const struct framed_sum_place place = sealing_next(&c->channel->out);
             enum framed_status st = framed_sum_add(at + used - len, len, &place);
             (void)st; /* the options allow no longer one */
             used += trailer;
@@ -272,7 +272,7 @@ static void take_long(struct load_conn *c, uint64_t now)
     c->views[1] = framed_bytes_of(plan->body.at + n, len - n);
     c->view_count = 2;
     if (trailer_of(plan) > 0) {
-        const struct framed_sum_place place = channel_place_out(c->channel);
+        const struct framed_sum_place place = sealing_next(&c->channel->out);
         struct framed_sum sum;
         framed_sum_begin(&sum, len, &place);
         framed_sum_more(&sum, c->head + FRAMED_LENGTH_SIZE, n);
