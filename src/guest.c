@@ -17,6 +17,14 @@ static struct guest *guest_of(struct conn *c)
 
 /* ---- log ---- */
 
+/* By what it has proven: it may be in nobody's list any more. */
+static enum log_of log_of(const struct guest *g)
+{
+    const struct channel *ch = g->conn.channel;
+    bool proven = ch != NULL && ch->tunnel != NULL && ch->tunnel->proven;
+    return (worker_of(g)->config.protections & CHANNEL_KEYED) != 0 && !proven ? LOG_OF_STRANGER : LOG_OF_ANYBODY;
+}
+
 static void log_end(struct guest *g, enum framed_log_level level, const char *why)
 {
     if (g->conn.said) return;
@@ -27,9 +35,7 @@ static void log_end(struct guest *g, enum framed_log_level level, const char *wh
     const struct channel *ch = g->conn.channel;
     char name[4 * FRAMED_PEER_NAME_SIZE] = ""; /* a program's own, which may have taken it from the peer's key_id */
     if (ch != NULL && ch->tunnel != NULL) framed_log_escape(ch->tunnel->name, name, sizeof name);
-    bool stranger =
-        (worker_of(g)->config.protections & CHANNEL_KEYED) != 0 && (ch == NULL || ch->tunnel == NULL || !ch->tunnel->proven);
-    framed_log(&worker_of(g)->server->log, &worker_of(g)->loop, level, stranger, "%s%s%s%s closed: %s", peer,
+    framed_log(&worker_of(g)->server->log, &worker_of(g)->loop, level, log_of(g), "%s%s%s%s closed: %s", peer,
                name[0] != '\0' ? " (" : "", name, name[0] != '\0' ? ")" : "", why);
 }
 

@@ -55,14 +55,14 @@ static bool may_say(struct log *log, uint64_t second, bool of_stranger)
     return false;
 }
 
-void framed_log(struct log *log, struct loop *loop, enum framed_log_level level, bool of_stranger, const char *format, ...)
+void framed_log(struct log *log, struct loop *loop, enum framed_log_level level, enum log_of of, const char *format, ...)
 {
     if (log->write == NULL) return;
     uint64_t second = framed_loop_now(loop) / 1000;
     va_list args;
     va_start(args, format);
     framed_os_lock(log->lock);
-    if (may_say(log, second, of_stranger)) {
+    if (may_say(log, second, of == LOG_OF_STRANGER)) {
         char line[LOG_LINE_SIZE];
         (void)vsnprintf(line, sizeof line, format, args);
         log->write(log->ctx, level, line);

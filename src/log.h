@@ -23,10 +23,13 @@ enum framed_status framed_log_init(struct log *log, framed_log_fn *write, void *
                                    const struct framed_allocator *alloc);
 void framed_log_fini(struct log *log, const struct framed_allocator *alloc);
 
+/* Of whom a line is. A stranger could prove who he is, and has not: such lines are half of all at most, so that they do not hide who
+ * came in, and who was refused. */
+enum log_of { LOG_OF_ANYBODY, LOG_OF_STRANGER };
+
 /* One line, printf's way, cut at LOG_LINE_SIZE, at the time of the loop whose thread says it. What comes from a peer goes through
- * framed_log_escape first. `of_stranger`: who could prove who he is, and has not; such lines are half of all at most, so that they do
- * not hide who came in, and who was refused. */
-void framed_log(struct log *log, struct loop *loop, enum framed_log_level level, bool of_stranger, const char *format, ...)
+ * framed_log_escape first. */
+void framed_log(struct log *log, struct loop *loop, enum framed_log_level level, enum log_of of, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
 /* Says how many lines were left out, if any were and it was not said yet. */

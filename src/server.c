@@ -121,7 +121,8 @@ static void accept_failed(struct framed_server *srv, enum framed_status st)
     struct loop *loop = accept_loop(srv);
     atomic_fetch_add_explicit(&srv->accept_failures, 1, memory_order_relaxed);
     if (!srv->accept_failed)
-        framed_log(&srv->log, loop, FRAMED_LOG_WARNING, false, "accepting failed: %s; trying again", framed_status_text(st));
+        framed_log(&srv->log, loop, FRAMED_LOG_WARNING, LOG_OF_ANYBODY, "accepting failed: %s; trying again",
+                   framed_status_text(st));
     srv->accept_failing = srv->accept_failed = true;
     framed_wheel_set(&loop->wheel, &srv->accept_timer, framed_loop_now(loop) + ACCEPT_PAUSE_MS);
 }
@@ -165,8 +166,8 @@ static void turn_away(struct worker *w, struct loop *here, intptr_t handle, cons
     const char *text = why == FRAMED_FULL     ? "too many connections from its address"
                        : why == FRAMED_CLOSED ? "the server has stopped"
                                               : framed_status_text(why);
-    framed_log(&srv->log, here, FRAMED_LOG_WARNING, (srv->config.protections & CHANNEL_KEYED) != 0, "%s refused: %s", who,
-               text);
+    enum log_of of = (srv->config.protections & CHANNEL_KEYED) != 0 ? LOG_OF_STRANGER : LOG_OF_ANYBODY;
+    framed_log(&srv->log, here, FRAMED_LOG_WARNING, of, "%s refused: %s", who, text);
     framed_server_gone(w);
 }
 

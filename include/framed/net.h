@@ -99,8 +99,8 @@ struct framed_server_config {
     uint32_t max_calls;             /* unanswered calls per connection: 64; then reading pauses */
     size_t max_unsent;              /* bytes waiting to be sent per connection: 1 MiB; then reading pauses */
     size_t max_memory;              /* memory of all connections together: 1 GiB; who would exceed it is closed */
-    uint32_t
-        max_log_lines; /* log lines a second: 10; the rest is counted. With keys, half of them at most of who has proven nothing */
+    /* Log lines a second: 10; the rest is counted. With keys, half of them at most are of who has proven nothing. */
+    uint32_t max_log_lines;
 
     uint32_t frame_ms;     /* a frame must be whole within this: 10 s ... */
     uint32_t frame_rate;   /* ... plus its length at this many bytes a second: 4096 */
@@ -123,10 +123,10 @@ struct framed_server_config {
     uint32_t protections;
     uint32_t handshake_ms; /* for the opening of a connection that is not plain, and its handshake: 5 s */
 
-    /* Connections with keys that have not proven yet who they are, of all workers, each of which has its part, at least 1: at once,
-     * 256 or half of max_conns if that is less, and from one address (of IPv6: one /64), 16; then a random one of them is closed for
-     * the next. And handshakes with public keys begun in a second (where there is a shared key, too, by who has it): 500, an eighth
-     * of them from one address; then who begins one is closed. */
+    /* Connections with keys that have not proven yet who they are, of all workers, each of which has its part, at least 1 (more in
+     * all, if there are more workers): at once, 256 or half of max_conns if that is less, and from one address (of IPv6: one /64),
+     * 16; then a random one of them is closed for the next. And handshakes with public keys begun in a second (where there is a
+     * shared key, too, by who has it): 500, an eighth of them from one address; then who begins one is closed. */
     uint32_t max_half_open;
     uint32_t max_half_open_per_address;
     uint32_t max_handshakes;

@@ -260,6 +260,27 @@ static void strangers_do_not_fill_the_log(void **state)
     assert_int_equal(rig_logged(&h.rig, "not allowed here: framed-pub-1:"), 1);
     hand_end(&a);
     sim_run_ms(2000);
+    sim_peer_send(connected(), "GET / HTTP/1.1", 14);
+    sim_run_ms(0);
+    assert_int_equal(rig_logged(&h.rig, "looks like HTTP"), 6); /* another second has lines of its own */
+    house_stop(&h);
+}
+
+/* Who is turned away at the door has proven nothing either. */
+static void lines_of_who_is_turned_away_are_strangers(void **state)
+{
+    struct house h;
+    (void)state;
+    house_start(&h, only(FRAMED_PINNED_KEYS));
+    h.rig.config.max_conns_per_address = 1;
+    rig_serve(&h.rig);
+    struct hand in = entered(FRAMED_PINNED_KEYS);
+    for (size_t i = 0; i < 20; i++) {
+        connected();
+        sim_run_ms(0);
+    }
+    assert_int_equal(rig_logged(&h.rig, "too many connections from its address"), 5);
+    hand_end(&in);
     house_stop(&h);
 }
 
@@ -626,6 +647,7 @@ int main(void)
         cmocka_unit_test(frame_in_records_of_one_byte_costs_no_more_memory),
         cmocka_unit_test(strangers_leave_room_for_others),
         cmocka_unit_test(strangers_do_not_fill_the_log),
+        cmocka_unit_test(lines_of_who_is_turned_away_are_strangers),
         cmocka_unit_test(idle_one_costs_768_bytes_at_most),
         cmocka_unit_test(half_open_ones_are_limited_in_all_too),
         cmocka_unit_test(connections_with_checksums_are_no_strangers),
