@@ -217,6 +217,9 @@ def deafen(port, n, frame):
     return n - len(by_fd), early, sum(d.sent for d in deaf)
 
 
+DEAF = "the peer does not take what is sent"
+
+
 def deaf_to(bounds, n, size, unsent, *options):
     server = rig.Serve("--send-timeout", f"{SEND_S}s", "--max-conns", str(n + 200), *options)
     at_first = rig.descriptors(server.pid)
@@ -233,10 +236,14 @@ def deaf_to(bounds, n, size, unsent, *options):
     most = unsent + 2 * size + 2 * rig.RECEIVE + 4096 + rig.OF_THE_PROCESS_KIB * 1024 // n
     bounds.hold(memory <= most, f"{memory} bytes for each who does not read, {most} are allowed")
     rig.serves_on(server, bounds, "after")
+    # Of so many at once other ends may have had the lines of that second: one alone has its own.
+    before = server.said(DEAF)
+    alone, early, _ = deafen(server.port, 1, rig.frame(bytes(size)))
+    bounds.hold(alone == 1 and early == 0, "who is deaf alone was not ended, or too early")
     rig.drains(server, bounds)
-    # All at once: other ends may have had the lines of that second.
-    bounds.hold(server.said("the peer does not take what is sent") + server.said("log lines were left out") > 0, "nothing was said of it")
-    bounds.hold(server.accounted() == n + good.connections + 2, f"{server.accounted()} ends of {n + good.connections + 2}")
+    bounds.hold(server.said(DEAF) > before, "nothing was said of who is deaf alone")
+    ends = n + good.connections + 3
+    bounds.hold(server.accounted() == ends, f"{server.accounted()} ends of {ends}")
     return (f"{n} peers with requests of {size >> 10} KiB, {unsent >> 10} KiB unsent allowed: {sent >> 20} MiB taken, "
             f"{memory >> 10} KiB held for each, {ended} ended by the deadline; {good.replies} good replies")
 

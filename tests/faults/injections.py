@@ -22,7 +22,7 @@ ERRNOS = {
     "access": FILE,
     "bind": ["EADDRINUSE", "EACCES", "EADDRNOTAVAIL", "ENOMEM", "ENOENT", "EROFS"],
     "brk": ["=0"],  # the kernel tells a failure by the old break, never by an errno; 0 is below every break asked for
-    "clone3": ["EAGAIN", "ENOMEM"],
+    "clone3": ["EAGAIN"],
     "close": ["EINTR", "EIO"],
     "connect": ["ECONNREFUSED", "ETIMEDOUT", "ENETUNREACH", "EHOSTUNREACH", "EACCES", "EPERM", "EADDRNOTAVAIL", "EAGAIN",
                 "ENOENT", "ECONNRESET", "EINVAL"],  # EINTR and EINPROGRESS say that it goes on, which a skipped call does not
@@ -104,7 +104,7 @@ REASONS = {
     "was reset": ("ECONNRESET", "ECONNABORTED", "EPIPE", "ENOTCONN", "EPROTO"),
     "connection refused": ("ECONNREFUSED",),
     "timed out": ("ETIMEDOUT",),
-    "out of descriptors or kernel buffers": ("EMFILE", "ENFILE", "ENOBUFS", "ENOSPC", "EAGAIN", "ENOMEM"),  # to pthread_create they are one
+    "out of descriptors or kernel buffers": ("EMFILE", "ENFILE", "ENOBUFS", "ENOSPC", "EAGAIN"),
     "out of memory": ("ENOMEM",),
     "already in use": ("EADDRINUSE",),
     "a symbolic link": ("ELOOP",),
@@ -119,6 +119,8 @@ REASONS = {
 def explained(what, line):
     if what.startswith("=") or os.strerror(getattr(errno, what)) in line:
         return True
+    if what == "ENOMEM" and "cannot start a thread: out of descriptors or kernel buffers" in line:
+        return True  # whatever pthread_create lacks, it says EAGAIN
     return any(what in errnos and words in line for words, errnos in REASONS.items())
 
 
