@@ -116,11 +116,11 @@ enum framed_status framed_host_catch_hangup(void)
 
 bool framed_host_hangup(void)
 {
-    char byte;
+    char bytes[256]; /* however many signals came: they want the same */
     ssize_t n;
-    do n = read(hangup_pipe[0], &byte, 1);
+    do n = read(hangup_pipe[0], bytes, sizeof bytes);
     while (n < 0 && errno == EINTR);
-    return n == 1 && byte == 'h';
+    return n > 0 && memchr(bytes, 'e', (size_t)n) == NULL;
 }
 
 void framed_host_end_hangup(void)
