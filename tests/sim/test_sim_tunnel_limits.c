@@ -105,6 +105,18 @@ static void handshake_has_a_deadline_that_dribbling_does_not_move(void **state)
     }
 }
 
+/* So many come, one after the other, and say nothing; how many are there then. */
+static size_t left_of(struct sim_peer **peer, size_t n)
+{
+    size_t open = 0;
+    for (size_t i = 0; i < n; i++) {
+        peer[i] = connected();
+        sim_run_ms(20);
+    }
+    for (size_t i = 0; i < n; i++) open += sim_peer_state(peer[i]) == SIM_OPEN;
+    return open;
+}
+
 /* Many that do not go on: who is in notices nothing, and who comes is served. */
 static void flood_of_half_open_ones_holds_up_nobody(void **state)
 {
@@ -206,13 +218,7 @@ static void strangers_of_all_workers_are_limited_together(void **state)
     h.rig.config.max_half_open = 12;
     h.rig.config.max_half_open_per_address = 100;
     rig_serve(&h.rig);
-    for (size_t i = 0; i < 30; i++) {
-        peer[i] = connected();
-        sim_run_ms(20);
-    }
-    size_t open = 0;
-    for (size_t i = 0; i < 30; i++) open += sim_peer_state(peer[i]) == SIM_OPEN;
-    assert_int_equal(open, 12);
+    assert_int_equal(left_of(peer, 30), 12);
     assert_int_equal(rig_stats(&h.rig).refused, 18);
     house_stop(&h);
 }
@@ -321,13 +327,7 @@ static void half_open_ones_are_limited_in_all_too(void **state)
     h.rig.config.max_log_lines = 100; /* half of them for strangers */
     rig_serve(&h.rig);
     struct sim_peer *waiting[12];
-    for (size_t i = 0; i < 12; i++) {
-        waiting[i] = connected();
-        sim_run_ms(0);
-    }
-    size_t open = 0;
-    for (size_t i = 0; i < 12; i++) open += sim_peer_state(waiting[i]) == SIM_OPEN;
-    assert_int_equal(open, 5);
+    assert_int_equal(left_of(waiting, 12), 5);
     assert_int_equal(sim_peer_state(waiting[11]), SIM_OPEN); /* whoever comes, comes in */
     assert_int_equal(rig_logged(&h.rig, "too many at once that have not proven who they are"), 7);
     assert_int_equal(rig_stats(&h.rig).refused, 7);
