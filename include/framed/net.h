@@ -99,8 +99,7 @@ struct framed_server_config {
     uint32_t max_calls;             /* unanswered calls per connection: 64; then reading pauses */
     size_t max_unsent;              /* bytes waiting to be sent per connection: 1 MiB; then reading pauses */
     size_t max_memory;              /* memory of all connections together: 1 GiB; who would exceed it is closed */
-    /* Log lines a second: 10; the rest is counted. With keys, half of them at most are of who has proven nothing. */
-    uint32_t max_log_lines;
+    uint32_t max_log_lines;         /* log lines a second: 10, with keys half at most of strangers; the rest is counted */
 
     uint32_t frame_ms;     /* a frame must be whole within this: 10 s ... */
     uint32_t frame_rate;   /* ... plus its length at this many bytes a second: 4096 */
