@@ -243,6 +243,15 @@ static const char *verdict(const struct channel *ch, enum framed_status why, con
     return "it does not open as it should: ";
 }
 
+/* Why the peer may have gone without a word. */
+static const char *guess(const struct channel *ch, enum framed_status why)
+{
+    if (!ch->terms->connects || (why != FRAMED_TRUNCATED && why != FRAMED_RESET)) return "";
+    if (ch->tunnel != NULL)
+        return "; perhaps it wants no such keys, or too many come at once"; /* with bytes unread that is a reset */
+    return why == FRAMED_TRUNCATED ? "; perhaps it speaks only plain frames" : "";
+}
+
 bool framed_channel_why(const struct channel *ch, enum framed_status why, char *text, size_t size)
 {
     if (ch->is_open && why != FRAMED_MALFORMED && ch->tunnel == NULL) return false;
@@ -264,10 +273,6 @@ bool framed_channel_why(const struct channel *ch, enum framed_status why, char *
     if (is_plain_fault(ch, fault)) return false;
     char said[FRAMED_FAULT_ROOM];
     if (fault != NULL) framed_fault_say(fault, said, sizeof said);
-    (void)snprintf(text, size, "%s%s%s", verdict(ch, why, fault), fault != NULL ? said : words_for(why),
-                   ch->terms->connects && why == FRAMED_TRUNCATED
-                       ? (ch->tunnel != NULL ? "; perhaps it wants no such keys, or too many come at once"
-                                             : "; perhaps it speaks only plain frames")
-                       : "");
+    (void)snprintf(text, size, "%s%s%s", verdict(ch, why, fault), fault != NULL ? said : words_for(why), guess(ch, why));
     return true;
 }

@@ -543,6 +543,11 @@ static void nobody_who_answers_ends_the_connecting(void **state)
     for (size_t i = 0; i < KEYED; i++) {
         struct pair p = pair_begun(keyed[i]);
         sim_peer_take(p.a.peer, sim_peer_received(p.a.peer).len);
+        sim_peer_reset(p.a.peer);
+        assert_int_equal(assert_never_opens(&p, "too many come at once"), FRAMED_RESET);
+        pair_stop(&p);
+        p = pair_begun(keyed[i]);
+        sim_peer_take(p.a.peer, sim_peer_received(p.a.peer).len);
         assert_int_equal(assert_never_opens(&p, "in time"), FRAMED_TIMEOUT);
         assert_in_range(sim_now_ms(), 4990, 5010);
         pair_stop(&p);
