@@ -114,7 +114,7 @@ help:
 	@echo 'make test      all quick tests; installs what they need, or says what is missing'
 	@echo 'make check     the slow ones: two compilers, sanitizers, format, lint, faults, fuzz, peers, Windows, counts'
 	@echo 'make sim       SEEDS=1000 of clients, servers and faults in simulated time; SEED=123 shows the trace of one'
-	@echo 'make check-long  hours: what that does in part, whole; planted bugs; faults on real sockets, an hour of all of them at once'
+	@echo 'make check-long  more than an hour: what that does in part, whole; planted bugs; faults on real sockets, an hour of all of them at once'
 	@echo 'make conform   what the protocol wants, row by row, of a server and a client; TARGET=HOST:PORT: of an echo server of yours'
 	@echo 'make lint      programs that read the code: cppcheck, clang-tidy, gcc -fanalyzer, scan-build, shellcheck, pyflakes'
 	@echo 'make cover     which branches of proto/ and src/ the tests take; fails below 100 and 90 percent'
