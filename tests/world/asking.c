@@ -128,9 +128,11 @@ static void send_frames(struct asker *a)
         uint32_t call = a->number;
         begun(a);
         enum framed_status st = framed_client_send(a->client, bytes, WAIT_MS);
-        bool never = st == FRAMED_FULL || st == FRAMED_TIMEOUT || st == FRAMED_TOO_LARGE;
+        bool goes_on = st == FRAMED_OK || st == FRAMED_FULL || st == FRAMED_TIMEOUT || st == FRAMED_TOO_LARGE;
+        /* What waited for a connection that never came went nowhere: connecting goes on when a turn of the loop has failed. */
+        bool never = st != FRAMED_OK && (goes_on || port_now(a) == 0);
         told(a, call, port_now(a), never ? HISTORY_NOT_EXECUTED : HISTORY_MAYBE_EXECUTED, st, (struct framed_bytes){0});
-        if (st != FRAMED_OK && !never) {
+        if (!goes_on) {
             give_up(a); /* whether it was taken over is not known; nothing may follow it */
             return;
         }
