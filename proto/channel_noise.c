@@ -185,14 +185,20 @@ static enum framed_status go_on(struct framed_handshake *hs, uint8_t state)
     return FRAMED_OK;
 }
 
-enum framed_status framed_handshake_say(struct framed_handshake *hs, uint8_t to[FRAMED_HANDSHAKE_MOST], size_t *n)
+size_t framed_handshake_says(const struct framed_handshake *hs)
+{
+    if (hs->state != SAY) return 0;
+    return FRAMED_LENGTH_SIZE + framed_noise_overhead(&hs->noise) + (hs->side == FRAMED_ACCEPTOR ? hs->hello_len : 0u);
+}
+
+enum framed_status framed_handshake_say(struct framed_handshake *hs, uint8_t *to, size_t *n)
 {
     if (hs->state == FAILED) return (enum framed_status)hs->failed;
     if (hs->state == UNUSED) return FRAMED_USAGE;
     if (hs->state != SAY) return FRAMED_MORE;
     struct framed_bytes payload = framed_bytes_of(hs->in + HELLO_AT, hs->side == FRAMED_ACCEPTOR ? hs->hello_len : 0);
-    size_t len = 0;
-    enum framed_status st = framed_noise_write(&hs->noise, payload, to + FRAMED_LENGTH_SIZE, HANDSHAKE_MESSAGE_MOST, &len);
+    size_t len = 0, room = framed_handshake_says(hs) - FRAMED_LENGTH_SIZE;
+    enum framed_status st = framed_noise_write(&hs->noise, payload, to + FRAMED_LENGTH_SIZE, room, &len);
     if (st != FRAMED_OK) return fail(hs, st);
     be32_put(to, (uint32_t)len);
     *n = FRAMED_LENGTH_SIZE + len;

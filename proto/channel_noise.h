@@ -110,15 +110,17 @@ struct framed_handshake {
 FRAMED_MUST_USE enum framed_status framed_handshake_init(struct framed_handshake *hs,
                                                          const struct framed_handshake_config *config);
 
+/* How many bytes the next frame of ours has, at most FRAMED_HANDSHAKE_MOST; 0 when it is not our turn. */
+size_t framed_handshake_says(const struct framed_handshake *hs);
+
 /*
- * Writes the next frame of ours, *n bytes, to `to`, which has room for FRAMED_HANDSHAKE_MOST. FRAMED_MORE: it is not our turn, or we
+ * Writes the next frame of ours, *n bytes, to `to`, which has room for as many as framed_handshake_says says. FRAMED_MORE: it is not our turn, or we
  * have said everything. FRAMED_AUTH: with what the peer sent earlier nothing can be agreed.
  *
  * The connector asks framed_handshake_peer_key, and ends here if it is not a key it trusts, BEFORE it says message 3: that shows who
  * it is, and makes the acceptor believe that it may speak.
  */
-FRAMED_MUST_USE enum framed_status framed_handshake_say(struct framed_handshake *hs, uint8_t to[FRAMED_HANDSHAKE_MOST],
-                                                        size_t *n);
+FRAMED_MUST_USE enum framed_status framed_handshake_say(struct framed_handshake *hs, uint8_t *to, size_t *n);
 
 /*
  * Takes what belongs to the peer's next message off the front of *in; any split of the same bytes gives the same. FRAMED_MORE: *in

@@ -169,7 +169,7 @@ uint32_t framed_channel_trailer(const struct channel *ch)
 bool framed_channel_still_trusts(struct channel *ch)
 {
     struct tunnel *t = ch->tunnel;
-    return t == NULL || !ch->is_open || !t->proven || framed_tunnel_trusts(t);
+    return t == NULL || !ch->is_open || framed_tunnel_trusts(t);
 }
 
 static const struct framed_fault *fault_of(const struct channel *ch, enum framed_status why)
@@ -193,6 +193,7 @@ uint32_t framed_channel_claimed(const struct channel *ch)
 static const char *words_of_tunnel(const struct channel *ch, enum framed_status why)
 {
     const struct tunnel *t = ch->tunnel;
+    bool behind = t->session != NULL; /* the handshake */
     if (t->refused && ch->terms->connects)
         return ch->is_open ? "the peer does not let us in: our key is not allowed there"
                            : "the peer has another key than it must have";
@@ -201,13 +202,13 @@ static const char *words_of_tunnel(const struct channel *ch, enum framed_status 
                                                                            : "the peer's key is not allowed here";
     switch (why) {
     case FRAMED_AUTH:
-        return ch->is_open ? "a record that did not open: bytes were changed, or a record was lost or repeated"
-                           : "the handshake failed: the two ends have other keys, or bytes were changed";
-    case FRAMED_MALFORMED: return ch->is_open ? "no record, where one must come" : "no handshake, where one must come";
+        return behind ? "a record that did not open: bytes were changed, or a record was lost or repeated"
+                      : "the handshake failed: the two ends have other keys, or bytes were changed";
+    case FRAMED_MALFORMED: return behind ? "no record, where one must come" : "no handshake, where one must come";
     case FRAMED_TRUNCATED:
-        if (t->in.closed) return "the peer ended inside a frame";
-        return ch->is_open ? "the stream was cut off: its end is not the peer's"
-                           : "it ended inside the handshake: the other end does not agree";
+        if (t->session != NULL && t->session->in.closed) return "the peer ended inside a frame";
+        return behind ? "the stream was cut off: its end is not the peer's"
+                      : "it ended inside the handshake: the other end does not agree";
     case FRAMED_TIMEOUT: return "the handshake was not finished in time";
     default: return framed_status_text(why);
     }

@@ -76,19 +76,6 @@ static struct tunnel *tunnel_of(const struct conn *c)
     return c->channel != NULL ? c->channel->tunnel : NULL;
 }
 
-/* Its handshake is through, and still only its next bytes will tell whether somebody is there: it counts as opening. */
-static bool is_unproven(const struct conn *c)
-{
-    const struct tunnel *t = tunnel_of(c);
-    return t != NULL && !t->proven;
-}
-
-size_t framed_conn_unsent_extended(const struct conn *c)
-{
-    const struct tunnel *t = tunnel_of(c);
-    return c->io->writer.unsent + (t != NULL ? tunnel_waiting(t).len : 0);
-}
-
 uint64_t framed_conn_passed(const struct conn *c)
 {
     const struct tunnel *t = tunnel_of(c);
@@ -135,23 +122,31 @@ void framed_conn_why(const struct conn *c, enum framed_status why, char *text, s
     const struct channel *ch = c->channel;
     bool of_peer = why != FRAMED_TIMEOUT || c->late == LATE_OPENING; /* and not of a deadline of ours, or the caller's */
     if (ch != NULL && of_peer && framed_channel_why(ch, why, text, size)) return;
-    if (why != FRAMED_TOO_LARGE || c->io == NULL) {
+    if (why != FRAMED_TOO_LARGE || (c->io == NULL && ch == NULL)) {
         (void)snprintf(text, size, "%s", why == FRAMED_TIMEOUT ? late_text(c->late) : framed_status_text(why));
         return;
     }
-    uint32_t claimed = c->io->claimed;
+    uint32_t trailer = framed_conn_trailer(c);
+    uint32_t claimed = c->io != NULL ? c->io->claimed : framed_channel_claimed(ch);
+    uint32_t most = c->io != NULL ? c->io->reader.scan.max_frame - trailer : c->kind->max_frame;
     const char *hint = framed_length_hint(claimed);
-    if (claimed <= FRAMED_FRAME_MOST) claimed -= framed_conn_trailer(c); /* it is above a limit that is not below that */
+    if (claimed <= FRAMED_FRAME_MOST) claimed -= trailer; /* it is above a limit that is not below that */
     (void)snprintf(text, size, "a frame of %lu bytes was claimed, at most %lu are allowed%s%s", (unsigned long)claimed,
-                   (unsigned long)(c->io->reader.scan.max_frame - framed_conn_trailer(c)),
-                   hint != NULL ? "; this looks like " : "", hint != NULL ? hint : "");
+                   (unsigned long)most, hint != NULL ? "; this looks like " : "", hint != NULL ? hint : "");
+}
+
+/* Of records; NULL: there are none, or not yet. */
+static struct framed_reader *outer_of(const struct conn *c)
+{
+    const struct tunnel *t = tunnel_of(c);
+    return t != NULL && t->session != NULL ? &t->session->reader : NULL;
 }
 
 /* What the bytes from the wire go through first. */
 static struct framed_reader *outermost(struct conn *c)
 {
-    struct tunnel *t = tunnel_of(c);
-    return t != NULL ? &t->reader : &c->io->reader;
+    struct framed_reader *outer = outer_of(c);
+    return outer != NULL ? outer : &c->io->reader;
 }
 
 /* Has been received and not been taken yet. */
@@ -159,8 +154,8 @@ static bool waits(const struct conn *c)
 {
     const struct conn_io *io = c->io;
     if (io->reader.at != io->reader.end) return true;
-    const struct tunnel *t = tunnel_of(c);
-    return t != NULL && t->reader.at != t->reader.end;
+    const struct framed_reader *outer = outer_of(c);
+    return outer != NULL && outer->at != outer->end;
 }
 
 static inline bool reader_is_empty(const struct framed_reader *r)
@@ -171,16 +166,15 @@ static inline bool reader_is_empty(const struct framed_reader *r)
 /* Nothing is unfinished, and nothing waits. */
 static inline bool is_empty(const struct conn *c)
 {
-    const struct tunnel *t = tunnel_of(c);
-    return reader_is_empty(&c->io->reader) && (t == NULL || reader_is_empty(&t->reader));
+    const struct framed_reader *outer = outer_of(c);
+    return reader_is_empty(&c->io->reader) && (outer == NULL || reader_is_empty(outer));
 }
 
-/* A stranger's stays: it knows since when he is one. */
 static void io_free_if_idle(struct conn *c)
 {
     const struct conn_io *io = c->io;
     if (io == NULL || c->closing || c->in != IN_OPEN || io->loan != NULL) return;
-    if (is_empty(c) && framed_conn_unsent(c) == 0 && !is_unproven(c)) io_free(c);
+    if (is_empty(c) && framed_conn_unsent(c) == 0) io_free(c);
 }
 
 /* ---- deadlines ---- */
@@ -216,22 +210,21 @@ static inline bool willing(const struct conn *c)
 /* Who listens, and takes plain connections too, waits for a first byte as for any. */
 static uint64_t opening_due(const struct conn *c)
 {
-    const struct channel_terms *terms = &c->kind->terms;
-    if (c->io == NULL && terms->accepts.plain) return WHEEL_NEVER;
-    return after(c->io != NULL ? c->io->frame_since : quiet_since(c), c->kind->opening_ms);
+    if (c->channel == NULL && c->kind->terms.accepts.plain) return WHEEL_NEVER;
+    return after(quiet_since(c), c->kind->opening_ms);
 }
 
 static uint64_t frame_due(const struct conn *c)
 {
     const struct conn_kind *k = c->kind;
     const struct conn_io *io = c->io;
-    if (c->in == IN_OPENING || (c->in == IN_OPEN && is_unproven(c))) return opening_due(c);
+    if (c->in == IN_OPENING) return opening_due(c);
     if (io == NULL || c->drained || waits(c) || is_empty(c)) return WHEEL_NEVER; /* none unfinished */
     if (k->frame_ms == FRAMED_NEVER || !willing(c)) return WHEEL_NEVER;
     uint64_t ms = k->frame_ms;
-    const struct framed_scan *inner = &io->reader.scan, *outer = tunnel_of(c) != NULL ? &tunnel_of(c)->reader.scan : NULL;
-    if (inner->state == FRAMED_LENGTH_SIZE) ms += (uint64_t)inner->length * 1000 / k->frame_rate;
-    if (outer != NULL && outer->state == FRAMED_LENGTH_SIZE) ms += (uint64_t)outer->length * 1000 / k->frame_rate;
+    const struct framed_reader *inner = &io->reader, *outer = outer_of(c);
+    if (inner->scan.state == FRAMED_LENGTH_SIZE) ms += (uint64_t)inner->scan.length * 1000 / k->frame_rate;
+    if (outer != NULL && outer->scan.state == FRAMED_LENGTH_SIZE) ms += (uint64_t)outer->scan.length * 1000 / k->frame_rate;
     return io->frame_since + ms;
 }
 
@@ -244,7 +237,7 @@ static uint64_t send_due(const struct conn *c)
 
 static uint64_t idle_due(const struct conn *c)
 {
-    if (c->in == IN_OPENING) return c->io == NULL ? after(quiet_since(c), c->kind->idle_ms) : WHEEL_NEVER;
+    if (c->in == IN_OPENING) return c->channel == NULL ? after(quiet_since(c), c->kind->idle_ms) : WHEEL_NEVER;
     if (c->in != IN_OPEN || framed_conn_unsent(c) > 0 || (c->io != NULL && !is_empty(c))) return WHEEL_NEVER;
     return c->kind->ops->busy(c) ? WHEEL_NEVER : after(quiet_since(c), c->kind->idle_ms);
 }
@@ -283,7 +276,7 @@ static void timer_fired(struct timer *t)
         framed_conn_break(c, c->out == OUT_BROKEN ? (enum framed_status)c->broken : FRAMED_CLOSED);
         return;
     }
-    c->late = frame_due(c) <= now  ? c->in == IN_OPENING || is_unproven(c) ? LATE_OPENING : LATE_FRAME
+    c->late = frame_due(c) <= now  ? c->in == IN_OPENING ? LATE_OPENING : LATE_FRAME
               : send_due(c) <= now ? LATE_SEND
               : idle_due(c) <= now ? LATE_IDLE
                                    : LATE_NOT;
@@ -370,7 +363,7 @@ static void sending_failed(struct conn *c, enum framed_status st)
         framed_conn_break(c, st);
         return;
     }
-    framed_writer_fini(&c->io->writer);
+    if (c->io != NULL) framed_writer_fini(&c->io->writer);
     struct tunnel *t = tunnel_of(c);
     if (t != NULL) framed_tunnel_left(t, tunnel_waiting(t).len);
     c->out = OUT_BROKEN;
@@ -387,7 +380,8 @@ static void left(struct conn *c, size_t n)
     else
         framed_tunnel_left(t, n);
     count(&c->kind->bytes_out, n);
-    conn_touch(c);
+    if (c->in != IN_OPENING) conn_touch(c);
+    if (io == NULL) return;
     io->send_taken += n;
     if (io->writer.unsent == 0 && framed_conn_unsent(c) == 0) {
         io->send_since = 0;
@@ -401,13 +395,14 @@ static void left(struct conn *c, size_t n)
 /* What goes onto the wire next, in order; *n of views. */
 static enum framed_status wire_views(struct conn *c, struct framed_bytes *views, size_t most, size_t *n)
 {
+    struct framed_writer *writer = c->io != NULL ? &c->io->writer : NULL; /* that of a stranger is his tunnel */
     struct tunnel *t = tunnel_of(c);
     if (t == NULL) {
-        *n = framed_writer_views(&c->io->writer, views, most);
+        *n = framed_writer_views(writer, views, most);
         return FRAMED_OK;
     }
-    enum framed_status st = framed_tunnel_seal(t, &c->io->writer, !c->kind->loop->crowded);
-    if (st == FRAMED_OK && c->out == OUT_FINISHING && c->io->writer.unsent == 0)
+    enum framed_status st = writer != NULL ? framed_tunnel_seal(t, writer, !c->kind->loop->crowded) : FRAMED_OK;
+    if (st == FRAMED_OK && c->out == OUT_FINISHING && (writer == NULL || writer->unsent == 0))
         st = framed_tunnel_close(t, t->refused ? TUNNEL_NOT_ALLOWED : TUNNEL_DONE);
     views[0] = tunnel_waiting(t);
     *n = views[0].len > 0;
@@ -417,7 +412,6 @@ static enum framed_status wire_views(struct conn *c, struct framed_bytes *views,
 /* Offers what waits. What is not taken is handed over as a send, having been copied if it was lent. */
 static enum framed_status send_waiting(struct conn *c)
 {
-    struct conn_io *io = c->io;
     for (;;) {
         struct framed_bytes views[VIEWS_AT_ONCE];
         size_t n;
@@ -432,6 +426,8 @@ static enum framed_status send_waiting(struct conn *c)
         if (taken > 0) left(c, taken);
         if (taken < offered) break;
     }
+    struct conn_io *io = io_of(c);
+    if (io == NULL) return FRAMED_NOMEM;
     if (io->send_since == 0) io->send_since = now_of(c);
     enum framed_status st = framed_writer_keep(&io->writer);
     size_t n;
@@ -446,7 +442,7 @@ void framed_conn_flush(struct conn *c)
 {
     if (c->closing || c->corked || c->out == OUT_BROKEN || c->in == IN_CONNECTING) return;
     bool last = c->out == OUT_FINISHING && tunnel_of(c) != NULL; /* says CLOSE */
-    if (c->io != NULL && !c->io->sending && (last || framed_conn_unsent(c) > 0)) {
+    if ((c->io == NULL || !c->io->sending) && (last || framed_conn_unsent(c) > 0)) {
         enum framed_status st = send_waiting(c);
         if (st != FRAMED_OK) {
             sending_failed(c, st);
@@ -511,9 +507,8 @@ static enum framed_status open_record(struct conn *c)
     struct framed_bytes text;
     enum framed_status st = framed_tunnel_text(tunnel_of(c), &text);
     if (st == FRAMED_CLOSED) return framed_reader_end(&io->reader);
-    io->spoiled = st == FRAMED_AUTH || st == FRAMED_MALFORMED || st == FRAMED_TOO_LARGE;
-    if (io->spoiled) framed_writer_fini(&io->writer);    /* §9.3: nothing is sent any more */
-    if (st == FRAMED_TOO_LARGE) return FRAMED_MALFORMED; /* no record, and no frame */
+    io->spoiled = st == FRAMED_AUTH || st == FRAMED_MALFORMED;
+    if (io->spoiled) framed_writer_fini(&io->writer); /* §9.3: nothing is sent any more */
     if (st != FRAMED_OK) return st;
     uint32_t limit = tunnel_of(c)->limit; /* of this peer's own */
     if (limit > 0 && limit < io->reader.scan.max_frame) io->reader.scan.max_frame = limit;
@@ -539,10 +534,8 @@ static inline enum framed_status take_whole(struct conn *c, uint64_t *taken)
 __attribute__((noinline)) static enum framed_status take_out_of_records(struct conn *c, uint64_t *taken)
 {
     enum framed_status st;
-    bool unproven = is_unproven(c);
     do st = take_whole(c, taken);
     while (st == FRAMED_MORE && (st = open_record(c)) == FRAMED_OK);
-    if (unproven && !is_unproven(c)) c->io->frame_since = now_of(c); /* the opening's time is over: a frame's begins */
     return st;
 }
 
@@ -571,7 +564,7 @@ static enum framed_status give_back(struct conn *c)
     if (c->kind->inbox != NULL && waits(c)) return FRAMED_OK; /* the owner's memory: it stays */
     io->loan = NULL;
     enum framed_status st = c->in == IN_OPEN ? framed_reader_park(&io->reader) : FRAMED_OK;
-    if (st == FRAMED_OK && c->in == IN_OPEN && tunnel_of(c) != NULL) st = framed_reader_park(&tunnel_of(c)->reader);
+    if (st == FRAMED_OK && c->in == IN_OPEN && outer_of(c) != NULL) st = framed_reader_park(outer_of(c));
     return st == FRAMED_OK ? framed_writer_keep(&io->writer) : st;
 }
 
@@ -661,23 +654,21 @@ static void receive_opening(struct conn *c)
         watch(c);
 }
 
-static enum framed_status channel_of(struct conn *c, uint64_t since)
+static enum framed_status channel_of(struct conn *c)
 {
-    struct conn_io *io = io_of(c);
-    if (io == NULL) return FRAMED_NOMEM;
-    io->frame_since = since;
     return framed_channel_new(&c->channel, &c->kind->terms, c, memory_of(c));
 }
 
 /* Both have agreed: frames follow. */
 static enum framed_status opened(struct conn *c)
 {
-    struct conn_io *io = c->io;
-    struct channel *ch = c->channel;
-    if (!ch->terms->connects) {
-        enum framed_status st = framed_channel_say(ch, &io->writer);
+    struct conn_io *io = io_of(c);
+    if (io == NULL) return FRAMED_NOMEM;
+    if (!c->channel->terms->connects) {
+        enum framed_status st = framed_channel_say(c->channel, &io->writer);
         if (st != FRAMED_OK) return st;
     }
+    io->frame_since = now_of(c);
     arm(c);
     return FRAMED_OK;
 }
@@ -689,7 +680,10 @@ static enum framed_status open_with(struct conn *c, struct framed_bytes *in)
     if (c->channel == NULL && terms->accepts.plain && in->at[0] < 0x80)
         return FRAMED_OK; /* the shortest way: a length's first byte */
     enum framed_status st = FRAMED_OK;
-    if (c->channel == NULL) st = channel_of(c, terms->accepts.plain ? now_of(c) : quiet_since(c));
+    if (c->channel == NULL) {
+        if (terms->accepts.plain) conn_touch(c); /* it has opened since then, else since it has been here */
+        st = channel_of(c);
+    }
     if (st == FRAMED_OK) st = framed_channel_next(c->channel, in, memory_of(c));
     return st == FRAMED_OK ? opened(c) : st;
 }
@@ -713,7 +707,7 @@ static bool received_before(struct conn *c, uint8_t **at, size_t *n)
             framed_conn_break(c, st);
             return false;
         }
-        c->io->claimed = framed_channel_claimed(c->channel);
+        if (c->io != NULL) c->io->claimed = framed_channel_claimed(c->channel);
         framed_conn_deafen(c, st);
         return false;
     }
@@ -728,7 +722,8 @@ static bool received_before(struct conn *c, uint8_t **at, size_t *n)
 static void begin_opening(struct conn *c)
 {
     c->in = IN_OPENING;
-    enum framed_status st = channel_of(c, now_of(c));
+    conn_touch(c);
+    enum framed_status st = io_of(c) != NULL ? channel_of(c) : FRAMED_NOMEM;
     if (st == FRAMED_OK) st = framed_channel_say(c->channel, &c->io->writer);
     if (st != FRAMED_OK) {
         framed_conn_break(c, st);
@@ -775,11 +770,11 @@ static void sock_received(struct os_socket *s, enum framed_status st, uint8_t *a
     }
     conn_touch(c);
     struct framed_reader *reader = outermost(c);
-    if (is_empty(c) && !is_unproven(c)) io->frame_since = now_of(c);
+    if (is_empty(c)) io->frame_since = now_of(c);
     bool direct = reader->own != NULL && at >= reader->own && at < reader->own + reader->own_cap;
     io->loan = direct ? NULL : at;
     io->loan_len = n;
-    st = direct ? framed_reader_filled(reader, n) : framed_reader_feed(reader, at, n);
+    if (n > 0) st = direct ? framed_reader_filled(reader, n) : framed_reader_feed(reader, at, n);
     check(st == FRAMED_OK);
     pump(c);
 }
@@ -860,10 +855,6 @@ void framed_conn_finish(struct conn *c)
 {
     if (c->closing || c->out != OUT_OPEN) return;
     c->out = OUT_FINISHING;
-    if (tunnel_of(c) != NULL && io_of(c) == NULL) { /* it has something to say yet: CLOSE */
-        framed_conn_break(c, FRAMED_NOMEM);
-        return;
-    }
     if (!c->pumping) framed_conn_flush(c);
 }
 

@@ -71,7 +71,7 @@ struct conn_io {
     void (*frame)(struct conn *c, struct framed_bytes payload);
     uint8_t *loan; /* the bytes now lent to the reader; NULL when none are */
     size_t loan_len;
-    uint64_t frame_since; /* of the frame that is unfinished, or of the opening */
+    uint64_t frame_since; /* of the frame that is unfinished */
     uint64_t send_since;  /* the last time that 64 KiB had left; 0: nothing waits */
     size_t send_taken;    /* since then */
     uint32_t claimed;
@@ -89,8 +89,9 @@ struct conn {
     struct channel *channel; /* of an extended connection, from its opening on */
     uint32_t calls;          /* the owner's: requests that have no answer yet */
     uint32_t
-        quiet_since; /* the low half of the loop's time at the last byte or answer; in OVER + FINISHED: at the half-close */
-    uint16_t port;   /* the owner's */
+        quiet_since; /* the low half of the loop's time at the last byte or answer; IN_OPENING: at its begin; in OVER + FINISHED:
+                        at the half-close */
+    uint16_t port; /* the owner's */
     uint8_t in;
     uint8_t out;
     uint8_t late;
@@ -123,14 +124,12 @@ enum framed_status framed_conn_adopt(struct conn *c, struct conn_kind *kind, int
 /* The writer to put frames into, made if need be; NULL without memory. Then framed_conn_flush, unless inside `frame`. */
 struct framed_writer *framed_conn_writer(struct conn *c);
 
-/* framed_conn_unsent of an extended connection. Not to be called by itself. */
-size_t framed_conn_unsent_extended(const struct conn *c);
-
 /* Bytes waiting to be sent. */
 static inline size_t framed_conn_unsent(const struct conn *c)
 {
-    if (c->io == NULL) return 0;
-    return c->channel == NULL ? c->io->writer.unsent : framed_conn_unsent_extended(c);
+    size_t unsent = c->io != NULL ? c->io->writer.unsent : 0;
+    if (c->channel == NULL || c->channel->tunnel == NULL) return unsent;
+    return unsent + tunnel_waiting(c->channel->tunnel).len;
 }
 
 /* Bytes of frames, and of what went before them, that have left or may have: where the next to be sent lies in the stream, less those

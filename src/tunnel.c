@@ -11,10 +11,12 @@
 
 enum {
     VIEWS_AT_ONCE = 64,
-    WIRE_LEAST = 256,                                                 /* more than whatever a stranger is answered */
+    WIRE_LEAST = 128,                                                 /* what a stranger is answered has room there */
     HALVED_LEAST = 16 << 10,                                          /* bytes: below that one record is quicker */
     AT_ONCE_MOST = 4 * (RECORD_HEAD + RECORD_BODY_MOST + RECORD_TAIL) /* bytes sealed before any of them is sent */
 };
+
+_Static_assert(sizeof(struct tunnel) <= 256 && sizeof(struct tunnel_session) <= 256, "blocks of the pool: see its classes");
 
 static bool has_identity(uint8_t mode)
 {
@@ -68,7 +70,7 @@ void framed_tunnel_left(struct tunnel *t, size_t n)
 
 static enum framed_status seal(struct tunnel *t, enum record_type type, size_t n)
 {
-    enum framed_status st = framed_record_seal(&t->out, type, t->wire + t->end, n);
+    enum framed_status st = framed_record_seal(&t->session->out, type, t->wire + t->end, n);
     if (st == FRAMED_OK) put(t, RECORD_HEAD + n + RECORD_TAIL);
     return st;
 }
@@ -152,7 +154,7 @@ enum framed_status framed_tunnel_seal_views(struct tunnel *t, const struct frame
 
 enum framed_status framed_tunnel_close(struct tunnel *t, enum tunnel_close reason)
 {
-    if (t->handshake != NULL || !t->proven || !t->out.cipher.keyed) return FRAMED_OK;
+    if (t->session == NULL || !t->proven || !t->session->out.cipher.keyed) return FRAMED_OK;
     enum framed_status st = reserve(t, RECORD_HEAD + 1 + RECORD_TAIL);
     if (st != FRAMED_OK) return st;
     t->wire[t->end + RECORD_HEAD] = (uint8_t)reason;
@@ -169,21 +171,29 @@ static void drop_handshake(struct tunnel *t)
     t->handshake = NULL;
 }
 
+static void forget_keys(struct tunnel_session *s)
+{
+    framed_records_fini(&s->in);
+    framed_records_fini(&s->out);
+}
+
 void framed_tunnel_free(struct tunnel *t)
 {
     if (t == NULL) return;
     drop_handshake(t);
-    framed_records_fini(&t->in);
-    framed_records_fini(&t->out);
-    framed_reader_fini(&t->reader);
+    if (t->session != NULL) {
+        forget_keys(t->session);
+        framed_reader_fini(&t->session->reader);
+        mem_free(t->alloc, t->session, sizeof *t->session);
+    }
     mem_free(t->alloc, t->wire, t->cap);
     mem_free(t->alloc, t, sizeof *t);
 }
 
 static enum framed_status say(struct tunnel *t)
 {
-    enum framed_status st = reserve(t, FRAMED_HANDSHAKE_MOST);
-    size_t n = 0;
+    size_t n = framed_handshake_says(t->handshake);
+    enum framed_status st = reserve(t, n);
     if (st == FRAMED_OK) st = framed_handshake_say(t->handshake, t->wire + t->end, &n);
     if (st == FRAMED_OK) put(t, n);
     return st == FRAMED_MORE ? FRAMED_OK : st; /* not our turn */
@@ -198,7 +208,6 @@ static struct tunnel *make(const struct tunnel_keys *keys, uint8_t mode, void *o
     t->owner = owner;
     t->alloc = alloc;
     t->mode = mode;
-    framed_reader_init(&t->reader, HANDSHAKE_MESSAGE_MOST, 0, alloc); /* until somebody is proven: §9.2.7 */
     return t;
 }
 
@@ -345,18 +354,93 @@ static enum framed_status refuse(struct tunnel *t)
 static enum framed_status prove(struct tunnel *t)
 {
     t->proven = true;
-    t->reader.scan.max_frame = RECORD_MOST;
+    t->session->reader.scan.max_frame = RECORD_MOST;
     return framed_tunnel_trusts(t) ? FRAMED_OK : refuse(t);
 }
 
-/* The last message is through. */
-static enum framed_status establish(struct tunnel *t)
+/* ---- what comes ---- */
+
+/* §9.3: both directions forget their keys. */
+static enum framed_status wrong_record(struct tunnel *t, enum framed_status why)
 {
-    enum framed_status st = framed_handshake_split(t->handshake, &t->out, &t->in, t->hash);
+    forget_keys(t->session);
+    return why;
+}
+
+/* The acceptor does not trust our key, or does not any more: it may have begun what we asked (framed_server_recheck). */
+static enum framed_status turned_away(struct tunnel *t)
+{
+    t->refused = true;
+    return wrong_record(t, FRAMED_AUTH);
+}
+
+/* Opens the next record; FRAMED_CLOSED: it was the last. */
+static enum framed_status next_record(struct tunnel *t, enum record_type *type, struct framed_bytes *body)
+{
+    struct tunnel_session *s = t->session;
+    struct framed_bytes record;
+    enum framed_status st = framed_reader_next(&s->reader, &record);
+    if (st != FRAMED_OK) return st == FRAMED_TOO_LARGE ? wrong_record(t, FRAMED_MALFORMED) : st;
+    st = framed_record_open(&s->in, (uint8_t *)(uintptr_t)record.at, record.len, type, body);
+    if (st != FRAMED_OK) return wrong_record(t, st);
+    if (!t->proven && (st = prove(t)) != FRAMED_OK) return st;
+    if (*type != RECORD_CLOSE) return FRAMED_OK;
+    if (t->connects && body->at[0] == TUNNEL_NOT_ALLOWED) return turned_away(t);
+    return s->reader.at == s->reader.end ? FRAMED_CLOSED : wrong_record(t, FRAMED_MALFORMED);
+}
+
+/* Message 1 may have been a recorded one: who listens believes what opens. */
+static enum framed_status first_record(struct tunnel *t, struct framed_bytes *in)
+{
+    struct tunnel_session *s = t->session;
+    struct framed_bytes body;
+    enum record_type type;
+    enum framed_status st = framed_reader_feed(&s->reader, (uint8_t *)(uintptr_t)in->at, in->len);
+    *in = framed_bytes_of(NULL, 0);
+    if (st == FRAMED_OK) st = next_record(t, &type, &body);
+    if (st == FRAMED_OK && type == RECORD_DATA) s->first = body;
+    if (st != FRAMED_MORE) return st;
+    st = framed_reader_park(&s->reader);
+    return st == FRAMED_OK ? FRAMED_MORE : st;
+}
+
+enum framed_status framed_tunnel_text(struct tunnel *t, struct framed_bytes *text)
+{
+    struct tunnel_session *s = t->session;
+    enum record_type type = RECORD_DATA;
+    enum framed_status st = FRAMED_OK;
+    *text = s->first;
+    s->first = framed_bytes_of(NULL, 0);
+    if (text->len > 0) return FRAMED_OK;
+    do st = next_record(t, &type, text);
+    while (st == FRAMED_OK && type != RECORD_DATA);
+    return st;
+}
+
+/* ---- the handshake's end ---- */
+
+/* In the place of the handshake, so that nobody has both. */
+static enum framed_status make_session(struct tunnel *t)
+{
+    struct tunnel_session s = {.first = {0}};
+    enum framed_status st = framed_handshake_split(t->handshake, &s.out, &s.in, s.hash);
     drop_handshake(t);
+    framed_reader_init(&s.reader, t->proven ? RECORD_MOST : HANDSHAKE_MESSAGE_MOST, 0, t->alloc); /* §9.2.7 */
+    if (st == FRAMED_OK) t->session = mem_new(t->alloc, sizeof s);
+    if (t->session != NULL)
+        *t->session = s;
+    else if (st == FRAMED_OK)
+        st = FRAMED_NOMEM;
+    forget_keys(&s);
+    return st;
+}
+
+/* The last message is through. */
+static enum framed_status establish(struct tunnel *t, struct framed_bytes *in)
+{
+    enum framed_status st = make_session(t);
     if (st != FRAMED_OK) return st;
-    if (!t->connects) return has_identity(t->mode) ? prove(t) : FRAMED_OK; /* else message 1 may be a recorded one */
-    t->reader.scan.max_frame = RECORD_MOST;
+    if (!t->connects) return has_identity(t->mode) ? prove(t) : first_record(t, in);
     if (has_identity(t->mode)) return FRAMED_OK;
     st = reserve(t, RECORD_HEAD + RECORD_TAIL); /* else we would not be believed before our first frame */
     return st == FRAMED_OK ? seal(t, RECORD_PAD, 0) : st;
@@ -375,9 +459,10 @@ static enum framed_status step(struct tunnel *t, struct framed_bytes *in)
 enum framed_status framed_tunnel_next(struct tunnel *t, struct framed_bytes *in)
 {
     enum framed_status st;
+    if (t->session != NULL) return first_record(t, in);
     do st = step(t, in);
     while (st == FRAMED_OK && !framed_handshake_is_done(t->handshake));
-    if (st == FRAMED_OK) return establish(t);
+    if (st == FRAMED_OK) return establish(t, in);
     if (st != FRAMED_MORE) drop_handshake(t);
     return st;
 }
@@ -385,37 +470,4 @@ enum framed_status framed_tunnel_next(struct tunnel *t, struct framed_bytes *in)
 size_t framed_tunnel_wants(const struct tunnel *t)
 {
     return t->handshake != NULL ? framed_handshake_wants(t->handshake) : 0;
-}
-
-/* ---- what comes ---- */
-
-/* §9.3: both directions forget their keys. */
-static enum framed_status wrong_record(struct tunnel *t, enum framed_status why)
-{
-    framed_records_fini(&t->in);
-    framed_records_fini(&t->out);
-    return why;
-}
-
-/* The acceptor does not trust our key, or does not any more: it may have begun what we asked (framed_server_recheck). */
-static enum framed_status turned_away(struct tunnel *t)
-{
-    t->refused = true;
-    return wrong_record(t, FRAMED_AUTH);
-}
-
-enum framed_status framed_tunnel_text(struct tunnel *t, struct framed_bytes *text)
-{
-    struct framed_bytes record;
-    for (;;) {
-        enum record_type type;
-        enum framed_status st = framed_reader_next(&t->reader, &record);
-        if (st != FRAMED_OK) return st == FRAMED_TOO_LARGE ? wrong_record(t, st) : st;
-        st = framed_record_open(&t->in, (uint8_t *)(uintptr_t)record.at, record.len, &type, text);
-        if (st != FRAMED_OK) return wrong_record(t, st);
-        if (!t->proven && (st = prove(t)) != FRAMED_OK) return st;
-        if (type == RECORD_CLOSE && t->connects && text->at[0] == TUNNEL_NOT_ALLOWED) return turned_away(t);
-        if (type == RECORD_DATA) return FRAMED_OK;
-        if (type == RECORD_CLOSE) return t->reader.at == t->reader.end ? FRAMED_CLOSED : wrong_record(t, FRAMED_MALFORMED);
-    }
 }

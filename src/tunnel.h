@@ -5,7 +5,9 @@
  *   handshake -framed_tunnel_next-> established   framed_tunnel_seal puts what waits into a record, framed_tunnel_text opens one
  *             -> failed                           nothing more leaves, but what was said before
  *
- * What leaves on the wire lies in the tunnel's own memory (framed_tunnel_waiting), sealed once, whatever the system takes of it.
+ * What leaves on the wire lies in the tunnel's own memory (tunnel_waiting), sealed once, whatever the system takes of it.
+ *
+ * A stranger is to hold little: a tunnel is made when the opening has come, and has a handshake or, when that is through, a session.
  */
 #ifndef FRAMED_TUNNEL_H
 #define FRAMED_TUNNEL_H
@@ -37,24 +39,31 @@ struct tunnel_keys {
 /* What who listens says when the peer is who it says, and may not come in: the reason in a CLOSE record. */
 enum tunnel_close { TUNNEL_DONE = 0, TUNNEL_NOT_ALLOWED = 1 };
 
+/* What there is behind a handshake. */
+struct tunnel_session {
+    struct framed_records in, out;
+    struct framed_reader reader; /* of records */
+    struct framed_bytes first;   /* what the record said that proved the peer; nobody has asked for it yet */
+    uint8_t hash[NOISE_KEY_SIZE];
+};
+
 struct tunnel {
     const struct tunnel_keys *keys;
     void *owner;
     const struct framed_allocator *alloc;
-    struct framed_handshake *handshake; /* until it is through */
-    struct framed_records in, out;
-    struct framed_reader reader; /* of records */
-    uint8_t *wire;               /* what has been sealed, or is part of the handshake */
-    uint64_t passed;             /* bytes of frames that have been sealed */
-    uint32_t cap, at, end;       /* of `wire`: from `at` to `end` it has not left */
-    uint32_t most;               /* bytes of a frame's payload that the peer accepts */
-    uint32_t limit;              /* of its own, if that is less than for others; 0: none */
+    struct framed_handshake *handshake; /* until it is through, or has failed */
+    struct tunnel_session *session;     /* then, if it is through */
+    uint8_t *wire;                      /* what has been sealed, or is part of the handshake */
+    uint64_t passed;                    /* bytes of frames that have been sealed */
+    uint32_t cap, at, end;              /* of `wire`: from `at` to `end` it has not left */
+    uint32_t most;                      /* bytes of a frame's payload that the peer accepts */
+    uint32_t limit;                     /* of its own, if that is less than for others; 0: none */
     uint8_t mode;
     bool halved : 1;
     bool connects : 1;
     bool proven : 1;  /* that the peer is there now: of NNpsk0, by its first record */
     bool refused : 1; /* one of the two is who it says, and may not */
-    uint8_t key[NOISE_KEY_SIZE], hash[NOISE_KEY_SIZE];
+    uint8_t key[NOISE_KEY_SIZE];
     uint8_t id[FRAMED_KEY_ID_MOST];
     uint8_t id_len;
     char name[FRAMED_PEER_NAME_SIZE];
@@ -70,14 +79,14 @@ static inline bool tunnel_pins(const struct tunnel_keys *keys, const uint8_t key
     return there;
 }
 
-/* What is told of the other end. Views into *t. */
+/* What is told of the other end. Views into *t. `hash`: NULL before there is one. */
 static inline struct framed_peer framed_tunnel_peer(struct tunnel *t)
 {
     enum framed_protection protection = framed_mode_protection(t->mode);
     return (struct framed_peer){.protection = protection,
                                 .key = protection != FRAMED_SHARED_KEY ? t->key : NULL,
                                 .key_id = framed_bytes_of(t->id, t->id_len),
-                                .hash = t->hash,
+                                .hash = t->session != NULL ? t->session->hash : NULL,
                                 .name = t->name};
 }
 
@@ -107,7 +116,11 @@ void framed_tunnel_free(struct tunnel *t);
 
 /*
  * Takes what belongs to the handshake off *in. FRAMED_MORE: there is more to come, and perhaps something to be sent. FRAMED_OK: it
- * is established; *in is what follows. FRAMED_AUTH: the peer is not who it must be, or may not go on. FRAMED_MALFORMED, FRAMED_NOMEM.
+ * is established, and the peer is there; *in is what follows. FRAMED_AUTH: the peer is not who it must be, or may not go on.
+ * FRAMED_MALFORMED, FRAMED_NOMEM.
+ *
+ * With a shared key alone who listens knows that only by the first record (PROTOCOL.md §9.2.7), so that belongs to it, too: all of *in
+ * is then lent to the session's reader, and framed_tunnel_text is to be called next. FRAMED_CLOSED: that record was an end.
  */
 enum framed_status framed_tunnel_next(struct tunnel *t, struct framed_bytes *in);
 
@@ -118,10 +131,10 @@ bool framed_tunnel_trusts(struct tunnel *t);
 size_t framed_tunnel_wants(const struct tunnel *t);
 
 /*
- * The next bytes of the peer's frames, in `reader`'s loan. FRAMED_OK: *text, valid until the next call. FRAMED_MORE: that needs more
- * records. FRAMED_CLOSED: the peer has ended its direction, and nothing comes behind that. FRAMED_AUTH, FRAMED_MALFORMED,
- * FRAMED_TOO_LARGE: a record was wrong, and nothing of ours is sealed any more, CLOSE neither. FRAMED_AUTH is also: one of the two
- * does not let the other in. FRAMED_NOMEM.
+ * The next bytes of the peer's frames, in the loan of the session's reader. FRAMED_OK: *text, valid until the next call. FRAMED_MORE: that needs more
+ * records. FRAMED_CLOSED: the peer has ended its direction, and nothing comes behind that. FRAMED_AUTH, FRAMED_MALFORMED: a record
+ * was wrong, and nothing of ours is sealed any more, CLOSE neither. FRAMED_AUTH is also: one of the two does not let the other in.
+ * FRAMED_NOMEM.
  */
 enum framed_status framed_tunnel_text(struct tunnel *t, struct framed_bytes *text);
 

@@ -134,9 +134,9 @@ enum framed_status framed_crossing_in(struct crossing *x, struct framed_bytes fr
     struct tunnel *t = tunnel_of(x);
     struct framed_bytes text;
     if (t == NULL) return each_token(x, &x->in, from_server, to_client, take_sum);
-    enum framed_status st = framed_reader_feed(&t->reader, (uint8_t *)(uintptr_t)from_server.at, from_server.len);
+    enum framed_status st = framed_reader_feed(&t->session->reader, (uint8_t *)(uintptr_t)from_server.at, from_server.len);
     while (st == FRAMED_OK && (st = framed_tunnel_text(t, &text)) == FRAMED_OK) st = put(x, to_client, text.at, text.len);
-    return st == FRAMED_MORE ? framed_reader_park(&t->reader) : st;
+    return st == FRAMED_MORE ? framed_reader_park(&t->session->reader) : st;
 }
 
 enum framed_status framed_crossing_end(struct crossing *x, struct framed_buf *to_server)

@@ -431,10 +431,10 @@ static bool take_records(struct load_conn *c, struct framed_bytes in, uint64_t n
 {
     struct tunnel *t = tunnel_of(c);
     struct framed_bytes text;
-    enum framed_status st = framed_reader_feed(&t->reader, (uint8_t *)(uintptr_t)in.at, in.len);
+    enum framed_status st = framed_reader_feed(&t->session->reader, (uint8_t *)(uintptr_t)in.at, in.len);
     while (st == FRAMED_OK && (st = framed_tunnel_text(t, &text)) == FRAMED_OK)
         if (!take(c, text, now)) return false;
-    if (st == FRAMED_MORE) st = framed_reader_park(&t->reader);
+    if (st == FRAMED_MORE) st = framed_reader_park(&t->session->reader);
     if (st == FRAMED_OK) return true;
     if (st == FRAMED_NOMEM) load_trouble(c->thread, st);
     c->turned_away = t->refused;

@@ -101,7 +101,7 @@ static bool anybody(void *ctx, struct framed_peer *peer)
 
 static void echo(void *ctx, struct framed_call *call)
 {
-    const struct tunnel *t = call->guest->conn.channel->tunnel;
+    const struct tunnel_session *t = call->guest->conn.channel->tunnel->session;
     (void)ctx;
     hide(&secrets[SEALS], t->out.cipher.key);
     hide(&secrets[OPENS], t->in.cipher.key);
