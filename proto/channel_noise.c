@@ -62,15 +62,33 @@ static void rekey_in_time(struct framed_noise_cipher *c)
     if (c->n % RECORDS_A_KEY == 0) check(framed_noise_rekey(c) == FRAMED_OK);
 }
 
-enum framed_status framed_record_seal(struct framed_records *out, enum record_type type, uint8_t *record, size_t n)
+enum framed_status framed_record_seal_begin(struct framed_records *out, struct framed_noise_sealing *s,
+                                            enum record_type type, uint8_t *record, size_t n)
 {
+    uint8_t type_byte = (uint8_t)type;
     if (!body_fits(type, n) || (type == RECORD_PAD && out->pads == RECORD_PADS_MOST)) return FRAMED_USAGE;
-    if (!out->cipher.keyed || out->cipher.n == UINT64_MAX) return FRAMED_USAGE; /* closed, too */
+    if (framed_noise_seal_begin(s, &out->cipher, record + FRAMED_LENGTH_SIZE) != FRAMED_OK)
+        return FRAMED_USAGE; /* closed, too */
     be32_put(record, (uint32_t)(1 + n + RECORD_TAIL));
-    record[FRAMED_LENGTH_SIZE] = (uint8_t)type;
-    check(framed_noise_encrypt(&out->cipher, framed_bytes_of(NULL, 0), record + FRAMED_LENGTH_SIZE, 1 + n) == FRAMED_OK);
+    framed_noise_seal_more(s, &type_byte, 1);
+    return FRAMED_OK;
+}
+
+void framed_record_seal_end(struct framed_records *out, struct framed_noise_sealing *s, enum record_type type)
+{
+    check(be32_get(s->at - FRAMED_LENGTH_SIZE) == s->len + RECORD_TAIL);
+    framed_noise_seal_end(s);
     rekey_in_time(&out->cipher);
     advance(out, type);
+}
+
+enum framed_status framed_record_seal(struct framed_records *out, enum record_type type, uint8_t *record, size_t n)
+{
+    struct framed_noise_sealing s;
+    enum framed_status st = framed_record_seal_begin(out, &s, type, record, n);
+    if (st != FRAMED_OK) return st;
+    framed_noise_seal_more(&s, record + RECORD_HEAD, n);
+    framed_record_seal_end(out, &s, type);
     return FRAMED_OK;
 }
 

@@ -62,6 +62,11 @@ struct framed_records {
 FRAMED_MUST_USE enum framed_status framed_record_seal(struct framed_records *out, enum record_type type, uint8_t *record,
                                                       size_t n);
 
+/* Likewise of a body that comes in pieces, n bytes together: begin, each to framed_noise_seal_more(), end. */
+FRAMED_MUST_USE enum framed_status framed_record_seal_begin(struct framed_records *out, struct framed_noise_sealing *s,
+                                                            enum record_type type, uint8_t *record, size_t n);
+void framed_record_seal_end(struct framed_records *out, struct framed_noise_sealing *s, enum record_type type);
+
 /*
  * Opens a record, the payload of an outer frame, in place: *body is a view into it. FRAMED_AUTH: it is not the next one of this
  * peer. FRAMED_MALFORMED: a length that no record has, an unknown type, a body that is too long or too short for its type, a PAD

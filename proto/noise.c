@@ -19,8 +19,10 @@ enum { SIZE = NOISE_KEY_SIZE, TAG = NOISE_TAG_SIZE, MESSAGES_MOST = 3, TOKENS_MO
 
 _Static_assert(crypto_scalarmult_BYTES == SIZE && crypto_scalarmult_SCALARBYTES == SIZE, "DHLEN");
 _Static_assert(crypto_hash_sha256_BYTES == SIZE && crypto_auth_hmacsha256_BYTES == SIZE, "HASHLEN");
-_Static_assert(crypto_aead_chacha20poly1305_ietf_KEYBYTES == SIZE && crypto_aead_chacha20poly1305_ietf_ABYTES == TAG,
-               "key, tag");
+_Static_assert(crypto_aead_chacha20poly1305_ietf_KEYBYTES == SIZE && crypto_aead_chacha20poly1305_ietf_ABYTES == TAG &&
+                   crypto_aead_chacha20poly1305_ietf_NPUBBYTES == NOISE_NONCE_SIZE,
+               "key, tag, nonce");
+_Static_assert(crypto_stream_chacha20_ietf_KEYBYTES == SIZE && crypto_onetimeauth_poly1305_BYTES == TAG, "the AEAD's parts");
 
 /* ---- patterns (§7.5, §9.4) ---- */
 
@@ -45,7 +47,7 @@ static const uint8_t *tokens_of(const struct framed_noise *hs)
 /* ---- the cipher (§4.2, §12.3) ---- */
 
 /* 32 zero bits, then n, little-endian. */
-static void nonce_of(uint8_t nonce[crypto_aead_chacha20poly1305_ietf_NPUBBYTES], uint64_t n)
+static void nonce_of(uint8_t nonce[NOISE_NONCE_SIZE], uint64_t n)
 {
     memset(nonce, 0, 4);
     le64_put(nonce + 4, n);
@@ -54,7 +56,7 @@ static void nonce_of(uint8_t nonce[crypto_aead_chacha20poly1305_ietf_NPUBBYTES],
 /* ENCRYPT: in place, with room for the tag behind. */
 static void seal(const uint8_t key[SIZE], uint64_t n, struct framed_bytes ad, uint8_t *at, size_t len)
 {
-    uint8_t nonce[crypto_aead_chacha20poly1305_ietf_NPUBBYTES];
+    uint8_t nonce[NOISE_NONCE_SIZE];
     nonce_of(nonce, n);
     crypto_aead_chacha20poly1305_ietf_encrypt(at, NULL, at, len, ad.at, ad.len, NULL, nonce, key);
 }
@@ -62,7 +64,7 @@ static void seal(const uint8_t key[SIZE], uint64_t n, struct framed_bytes ad, ui
 /* DECRYPT: in place; false: the tag is wrong. */
 static bool unseal(const uint8_t key[SIZE], uint64_t n, struct framed_bytes ad, uint8_t *at, size_t len)
 {
-    uint8_t nonce[crypto_aead_chacha20poly1305_ietf_NPUBBYTES];
+    uint8_t nonce[NOISE_NONCE_SIZE];
     nonce_of(nonce, n);
     return crypto_aead_chacha20poly1305_ietf_decrypt(at, NULL, NULL, at, len, ad.at, ad.len, nonce, key) == 0;
 }
@@ -89,6 +91,67 @@ enum framed_status framed_noise_decrypt(struct framed_noise_cipher *c, struct fr
     if (!unseal(c->key, c->n, ad, at, len)) return FRAMED_AUTH;
     c->n++;
     return FRAMED_OK;
+}
+
+/*
+ * The same once more, of pieces (RFC 8439 §2.8): the first block of the key stream is the key of the tag, the others encrypt. Long pieces
+ * go through the cipher on their way, by whole blocks; the memory that a copy would take costs a twentieth of the time.
+ */
+enum { BLOCK = 64, STRIDE = 8 * BLOCK /* which fast implementations take at once */, COPIED_BELOW = 4 * STRIDE };
+
+enum framed_status framed_noise_seal_begin(struct framed_noise_sealing *s, struct framed_noise_cipher *c, uint8_t *at)
+{
+    if (!c->keyed || c->n == UINT64_MAX) return FRAMED_USAGE;
+    *s = (struct framed_noise_sealing){.cipher = c, .at = at};
+    nonce_of(s->nonce, c->n);
+    return FRAMED_OK;
+}
+
+/* The next n bytes; all before them are whole blocks. */
+static void encipher(struct framed_noise_sealing *s, const uint8_t *from, size_t n)
+{
+    if (n == 0) return;
+    uint32_t block = 1 + (uint32_t)(s->done / BLOCK);
+    crypto_stream_chacha20_ietf_xor_ic(s->at + s->done, from, n, s->nonce, block, s->cipher->key);
+    s->done += n;
+}
+
+static void put(struct framed_noise_sealing *s, const uint8_t *from, size_t n)
+{
+    if (n > 0 && from != s->at + s->len) memcpy(s->at + s->len, from, n);
+    s->len += n;
+}
+
+void framed_noise_seal_more(struct framed_noise_sealing *s, const uint8_t *from, size_t len)
+{
+    if (len >= COPIED_BELOW) {
+        size_t fill = (STRIDE - s->len % STRIDE) % STRIDE, whole = (len - fill) / STRIDE * STRIDE;
+        put(s, from, fill);
+        encipher(s, s->at + s->done, s->len - s->done);
+        encipher(s, from + fill, whole);
+        s->len += whole;
+        from += fill + whole;
+        len -= fill + whole;
+    }
+    put(s, from, len);
+}
+
+void framed_noise_seal_end(struct framed_noise_sealing *s)
+{
+    static const uint8_t zeros[TAG];
+    crypto_onetimeauth_poly1305_state mac;
+    uint8_t key[crypto_onetimeauth_poly1305_KEYBYTES], lengths[16] = {0};
+    encipher(s, s->at + s->done, s->len - s->done);
+    crypto_stream_chacha20_ietf(key, sizeof key, s->nonce, s->cipher->key);
+    crypto_onetimeauth_poly1305_init(&mac, key);
+    crypto_onetimeauth_poly1305_update(&mac, s->at, s->len);
+    crypto_onetimeauth_poly1305_update(&mac, zeros, (TAG - s->len % TAG) % TAG);
+    le64_put(lengths + 8, s->len);
+    crypto_onetimeauth_poly1305_update(&mac, lengths, sizeof lengths);
+    crypto_onetimeauth_poly1305_final(&mac, s->at + s->len);
+    sodium_memzero(key, sizeof key);
+    sodium_memzero(&mac, sizeof mac);
+    s->cipher->n++;
 }
 
 /* REKEY (§4.2): the first 32 bytes of 32 zeros encrypted under the nonce that no message has. */

@@ -41,6 +41,7 @@
 enum {
     NOISE_KEY_SIZE = 32, /* of every key, and of a hash: DHLEN, HASHLEN (§4) */
     NOISE_TAG_SIZE = 16,
+    NOISE_NONCE_SIZE = 12,
     NOISE_MESSAGE_MOST = 65535 /* of every message, tag included (§3) */
 };
 
@@ -144,6 +145,26 @@ void framed_noise_fini(struct framed_noise *hs);
  */
 FRAMED_MUST_USE enum framed_status framed_noise_encrypt(struct framed_noise_cipher *c, struct framed_bytes ad, uint8_t *at,
                                                         size_t len);
+
+/* A message that is being encrypted; it is not copied, and stays where it is. */
+struct framed_noise_sealing {
+    struct framed_noise_cipher *cipher;
+    uint8_t *at; /* the ciphertext, whole blocks first: */
+    size_t done; /* so many bytes of it are there, */
+    size_t len;  /* and up to here plaintext lies behind them */
+    uint8_t nonce[NOISE_NONCE_SIZE];
+};
+
+/*
+ * Likewise, without `ad`, of a plaintext that comes in pieces: begin, more of it, end. It is encrypted on its way to `at`, which has
+ * room for all of it and the tag; a piece that lies in its place there already stays there. All pieces together are at most
+ * NOISE_MESSAGE_MOST - NOISE_TAG_SIZE bytes, which is the caller's to see to, and so is that until `end`, which advances the counter,
+ * nothing else is done with the cipher.
+ */
+FRAMED_MUST_USE enum framed_status framed_noise_seal_begin(struct framed_noise_sealing *s, struct framed_noise_cipher *c,
+                                                           uint8_t *at);
+void framed_noise_seal_more(struct framed_noise_sealing *s, const uint8_t *from, size_t len);
+void framed_noise_seal_end(struct framed_noise_sealing *s);
 
 /*
  * Decrypts `len` bytes in place, of which the last NOISE_TAG_SIZE are the tag: the others are the text (§5.1: DecryptWithAd).

@@ -83,46 +83,47 @@ static size_t next_body(struct tunnel *t, size_t n, bool overlaps)
     return n < RECORD_BODY_MOST ? n : RECORD_BODY_MOST;
 }
 
-/* Room for a record of n bytes; they are then copied to *body. */
-static enum framed_status begin_record(struct tunnel *t, size_t n, uint8_t **body)
+/* A record of n bytes of frames; they are then added, all of them. */
+static enum framed_status begin_record(struct tunnel *t, struct framed_noise_sealing *s, size_t n)
 {
     enum framed_status st = reserve(t, RECORD_HEAD + n + RECORD_TAIL);
-    if (st == FRAMED_OK) *body = t->wire + t->end + RECORD_HEAD;
-    return st;
+    return st == FRAMED_OK ? framed_record_seal_begin(&t->session->out, s, RECORD_DATA, t->wire + t->end, n) : st;
 }
 
 /* The first n bytes of views, or all that there are; returns how many. */
-static size_t gather(uint8_t *to, size_t n, const struct framed_bytes *views, size_t count)
+static size_t add(struct framed_noise_sealing *s, size_t n, const struct framed_bytes *views, size_t count)
 {
     size_t got = 0;
     for (size_t i = 0; i < count && got < n; i++) {
         size_t k = views[i].len < n - got ? views[i].len : n - got;
-        if (k > 0) memcpy(to + got, views[i].at, k);
+        framed_noise_seal_more(s, views[i].at, k);
         got += k;
     }
     return got;
 }
 
-static enum framed_status seal_data(struct tunnel *t, size_t n)
+static void end_record(struct tunnel *t, struct framed_noise_sealing *s, size_t n)
 {
+    framed_record_seal_end(&t->session->out, s, RECORD_DATA);
     t->passed += n;
-    return seal(t, RECORD_DATA, n);
+    put(t, RECORD_HEAD + n + RECORD_TAIL);
 }
 
 static enum framed_status seal_next(struct tunnel *t, struct framed_writer *writer, bool overlaps)
 {
+    struct framed_noise_sealing s;
     size_t n = next_body(t, framed_writer_unsent(writer), overlaps);
-    uint8_t *body = NULL;
-    enum framed_status st = begin_record(t, n, &body);
+    enum framed_status st = begin_record(t, &s, n);
     if (st != FRAMED_OK) return st;
     for (size_t got = 0; got < n;) {
         struct framed_bytes views[VIEWS_AT_ONCE];
         size_t count = framed_writer_views(writer, views, VIEWS_AT_ONCE);
-        size_t more = gather(body + got, n - got, views, count);
+        size_t more = add(&s, n - got, views, count);
         framed_writer_sent(writer, more);
         got += more;
     }
-    return seal_data(t, n);
+    end_record(t, &s, n);
+    return FRAMED_OK;
 }
 
 enum framed_status framed_tunnel_seal(struct tunnel *t, struct framed_writer *writer, bool overlaps)
@@ -140,16 +141,17 @@ enum framed_status framed_tunnel_seal(struct tunnel *t, struct framed_writer *wr
 enum framed_status framed_tunnel_seal_views(struct tunnel *t, const struct framed_bytes *views, size_t count, bool overlaps,
                                             size_t *sealed)
 {
+    struct framed_noise_sealing s;
     size_t n = 0;
-    uint8_t *body = NULL;
     *sealed = 0;
     for (size_t i = 0; i < count; i++) n += views[i].len;
     if (n == 0 || t->at < t->end) return FRAMED_OK;
     n = next_body(t, n, overlaps);
-    enum framed_status st = begin_record(t, n, &body);
+    enum framed_status st = begin_record(t, &s, n);
     if (st != FRAMED_OK) return st;
-    *sealed = gather(body, n, views, count);
-    return seal_data(t, n);
+    *sealed = add(&s, n, views, count);
+    end_record(t, &s, n);
+    return FRAMED_OK;
 }
 
 enum framed_status framed_tunnel_close(struct tunnel *t, enum tunnel_close reason)

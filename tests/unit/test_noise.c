@@ -582,6 +582,55 @@ static void cipher_goes_on_with_the_genuine_message_after_forged_ones(void **sta
     }
 }
 
+/* Of what is left: now and then a byte or none, a few, or many. */
+static size_t piece_of(size_t left, uint32_t *random)
+{
+    static const size_t most[] = {1, 70, 600, 3000, NOISE_MESSAGE_MOST};
+    *random = *random * 1664525 + 1013904223;
+    size_t n = (*random >> 8) % (most[(*random >> 4) % (sizeof most / sizeof *most)] + 1);
+    return n < left ? n : left;
+}
+
+static void message_in_pieces_is_the_message_of_one_piece(void **state)
+{
+    enum { TIMES = 40 };
+    static const size_t lengths[] = {0,   1,   15,   16,   63,   64,   65,   511,
+                                     512, 513, 2047, 2048, 2049, 2560, 9000, NOISE_MESSAGE_MOST - TAG};
+    static uint8_t plain[NOISE_MESSAGE_MOST], whole[NOISE_MESSAGE_MOST], pieces[NOISE_MESSAGE_MOST + 1];
+    uint32_t random = 1;
+    (void)state;
+    for (size_t i = 0; i < sizeof plain; i++) plain[i] = (uint8_t)(i * 31 >> 3);
+    for (size_t i = 0; i < TIMES * sizeof lengths / sizeof *lengths; i++) {
+        size_t len = lengths[i / TIMES];
+        bool in_place = i % 4 == 0;
+        struct framed_noise_cipher one = cipher_at(i), other = one;
+        struct framed_noise_sealing s;
+        memcpy(whole, plain, len);
+        assert_int_equal(framed_noise_encrypt(&one, framed_bytes_of(NULL, 0), whole, len), FRAMED_OK);
+        memset(pieces, 0x55, sizeof pieces);
+        if (in_place) memcpy(pieces, plain, len);
+        assert_int_equal(framed_noise_seal_begin(&s, &other, pieces), FRAMED_OK);
+        for (size_t at = 0, n; at < len; at += n) {
+            n = i % TIMES == 0 ? len : piece_of(len - at, &random);
+            framed_noise_seal_more(&s, (in_place ? pieces : plain) + at, n);
+        }
+        framed_noise_seal_end(&s);
+        assert_memory_equal(pieces, whole, len + TAG);
+        assert_int_equal(pieces[len + TAG], 0x55);
+        assert_memory_equal(&other, &one, sizeof one);
+    }
+}
+
+static void message_in_pieces_is_refused_without_a_key_and_at_the_counters_end(void **state)
+{
+    struct framed_noise_cipher none = {.keyed = false}, last = cipher_at(UINT64_MAX);
+    struct framed_noise_sealing s;
+    uint8_t at[TAG];
+    (void)state;
+    assert_int_equal(framed_noise_seal_begin(&s, &none, at), FRAMED_USAGE);
+    assert_int_equal(framed_noise_seal_begin(&s, &last, at), FRAMED_USAGE);
+}
+
 static void cipher_counts_to_its_end_and_refuses_there_for_ever(void **state)
 {
     (void)state;
@@ -813,6 +862,8 @@ int main(void)
         NOISE_TEST(handshake_refuses_its_own_static_key),
         NOISE_TEST(message_sent_back_to_its_writer_is_refused),
         NOISE_TEST(cipher_goes_on_with_the_genuine_message_after_forged_ones),
+        NOISE_TEST(message_in_pieces_is_the_message_of_one_piece),
+        NOISE_TEST(message_in_pieces_is_refused_without_a_key_and_at_the_counters_end),
         NOISE_TEST(cipher_counts_to_its_end_and_refuses_there_for_ever),
         NOISE_TEST(cipher_takes_messages_up_to_the_most),
         NOISE_TEST(cipher_without_a_key_refuses),
