@@ -326,6 +326,119 @@ static void reply_longer_than_the_peer_accepts_fails_its_call(void **state)
     free(body);
 }
 
+/* ---- how many records ---- */
+
+enum { SMALL_ONES = 50, SMALL = 20, SMALL_ONES_LEN = SMALL_ONES * (FRAMED_LENGTH_SIZE + SMALL) };
+
+/* So many small requests, whose first bytes say what is done with them: in a record of their own each, or all in one. */
+static void ask_small_ones(struct hand *h, char what, bool in_one)
+{
+    uint8_t text[SMALL_ONES_LEN], body[SMALL];
+    memset(body, what, sizeof body);
+    for (size_t i = 0; i < SMALL_ONES; i++) {
+        uint8_t *frame = framed_text(body, SMALL);
+        memcpy(text + i * (FRAMED_LENGTH_SIZE + SMALL), frame, FRAMED_LENGTH_SIZE + SMALL);
+        free(frame);
+        if (!in_one) hand_say_frame(h, body, SMALL, 0);
+    }
+    if (in_one) hand_say(h, RECORD_DATA, text, sizeof text);
+    sim_run_ms(0);
+}
+
+static void small_replies_of_one_turn_share_a_record(void **state)
+{
+    const size_t one_record[] = {SMALL_ONES_LEN};
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct house h;
+        house_serves(&h, keyed[i]);
+        struct hand a = entered(keyed[i]);
+        hand_say(&a, RECORD_PAD, "", 0); /* with a shared key the first record is a short one */
+        for (int in_one = 0; in_one < 2; in_one++) {
+            ask_small_ones(&a, 'e', in_one);
+            assert_hand_heard_records(&a, SMALL_ONES, SMALL, one_record, 1);
+            ask_small_ones(&a, 'D', in_one); /* kept; answered together later */
+            assert_hand_heard_records(&a, 0, 0, NULL, 0);
+            rig_answer_all(&h.rig);
+            sim_run_ms(0);
+            assert_hand_heard_records(&a, SMALL_ONES, SMALL, one_record, 1);
+        }
+        hand_end(&a);
+        house_stop(&h);
+    }
+}
+
+static void replies_of_two_turns_have_a_record_each(void **state)
+{
+    const size_t one_record[] = {FRAMED_LENGTH_SIZE + 3};
+    struct house h;
+    (void)state;
+    house_serves(&h, FRAMED_PINNED_KEYS);
+    struct hand a = entered(FRAMED_PINNED_KEYS);
+    for (size_t i = 0; i < 3; i++) {
+        hand_ask(&a, "now");
+        assert_hand_heard_records(&a, 1, 3, one_record, 1);
+    }
+    hand_end(&a);
+    house_stop(&h);
+}
+
+static void long_reply_leaves_in_halves_of_65518_bytes_at_most(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct house h;
+        house_serves(&h, keyed[i]);
+        struct hand a = entered(keyed[i]);
+        hand_say(&a, RECORD_PAD, "", 0);
+        for (size_t k = 0; k < LONG_ONES; k++) {
+            uint8_t *body = pattern(long_ones[k].n);
+            hand_say_frame(&a, body, long_ones[k].n, 0);
+            sim_run_ms(0);
+            assert_hand_heard_records(&a, 1, long_ones[k].n, long_ones[k].bodies, long_ones[k].count);
+            free(body);
+        }
+        hand_end(&a);
+        house_stop(&h);
+    }
+}
+
+/* Of so many bytes, if each is as long as it may be. */
+static size_t whole_records(size_t len, size_t bodies[BODIES_KEPT])
+{
+    size_t count = 0;
+    for (; len > RECORD_BODY_MOST; len -= RECORD_BODY_MOST) bodies[count++] = RECORD_BODY_MOST;
+    bodies[count++] = len;
+    return count;
+}
+
+/* Where others wait for the server, too, halves would help nobody: records are as long as they may be. */
+static void long_reply_leaves_in_whole_records_where_the_server_is_busy(void **state)
+{
+    struct house h;
+    (void)state;
+    house_start(&h, only(FRAMED_PINNED_KEYS));
+    sim_capacity(1 << 20); /* it leaves in the turn in which it is made */
+    rig_serve(&h.rig);
+    struct hand a = entered(FRAMED_PINNED_KEYS), others[] = {entered(FRAMED_PINNED_KEYS), entered(FRAMED_PINNED_KEYS)};
+    for (size_t k = 0; k < LONG_ONES; k++) {
+        size_t n = long_ones[k].n, bodies[BODIES_KEPT], count = whole_records(FRAMED_LENGTH_SIZE + n, bodies);
+        uint8_t *body = pattern(n);
+        body[0] = 'D';
+        hand_say_frame(&a, body, n, 0);
+        sim_run_ms(0);
+        for (size_t i = 0; i < 2; i++) hand_say_frame(&others[i], "at once", 7, 0);
+        assert_int_equal(rig_answer(&h.rig, h.rig.kept_count - 1), FRAMED_OK);
+        sim_run_ms(0);
+        assert_hand_heard_records(&a, 1, n, bodies, count);
+        for (size_t i = 0; i < 2; i++) hand_hears(&others[i], "at once", 7);
+        free(body);
+    }
+    hand_end(&a);
+    for (size_t i = 0; i < 2; i++) hand_end(&others[i]);
+    house_stop(&h);
+}
+
 /* ---- where the system takes little ---- */
 
 /* All that the server says in a session, if the system takes so much at a time. */
@@ -535,6 +648,10 @@ int main(void)
         cmocka_unit_test(frames_of_every_size_go_and_come),
         cmocka_unit_test(limits_hold_for_payloads_and_not_for_records),
         cmocka_unit_test(reply_longer_than_the_peer_accepts_fails_its_call),
+        cmocka_unit_test(small_replies_of_one_turn_share_a_record),
+        cmocka_unit_test(replies_of_two_turns_have_a_record_each),
+        cmocka_unit_test(long_reply_leaves_in_halves_of_65518_bytes_at_most),
+        cmocka_unit_test(long_reply_leaves_in_whole_records_where_the_server_is_busy),
         cmocka_unit_test(bytes_are_the_same_wherever_the_system_takes_no_more),
         cmocka_unit_test(drain_answers_what_was_asked_and_says_close),
         cmocka_unit_test(idle_one_is_closed_like_any),

@@ -209,6 +209,43 @@ static void replies_that_share_records_are_given_out_one_by_one(void **state)
     }
 }
 
+/* The first leaves at once, since nothing is under way that it could wait for; what is begun behind it leaves together. */
+static void small_requests_of_one_turn_share_a_record(void **state)
+{
+    enum { MANY = 30, EACH = FRAMED_LENGTH_SIZE + 4 };
+    const size_t first[] = {EACH, (MANY - 1) * EACH}, then[] = {MANY * EACH};
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct pair p = pair_opened(keyed[i]);
+        for (size_t k = 0; k < MANY; k++) (void)started(p.client, "asks", 1000);
+        step_on(p.client);
+        assert_hand_heard_records(&p.a, MANY, 4, first, 2);
+        for (size_t k = 0; k < MANY; k++) (void)started(p.client, "asks", 1000);
+        step_on(p.client);
+        assert_hand_heard_records(&p.a, MANY, 4, then, 1);
+        pair_stop(&p);
+    }
+}
+
+static void long_request_leaves_in_halves_of_65518_bytes_at_most(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KEYED; i++) {
+        struct pair p = pair_opened(keyed[i]);
+        for (size_t k = 0; k < LONG_ONES; k++) {
+            uint8_t *body = pattern(long_ones[k].n);
+            uint64_t id;
+            assert_int_equal(framed_client_start(p.client, framed_bytes_of(body, long_ones[k].n), 1000, &id), FRAMED_OK);
+            step_on(p.client);
+            assert_hand_heard_records(&p.a, 1, long_ones[k].n, long_ones[k].bodies, long_ones[k].count);
+            hand_say_frame(&p.a, "done", 4, 0);
+            assert_bytes(next_event(p.client, 10).payload, "done", 4);
+            free(body);
+        }
+        pair_stop(&p);
+    }
+}
+
 static void frames_that_answer_nothing_go_both_ways(void **state)
 {
     (void)state;
@@ -897,6 +934,8 @@ int main(void)
         cmocka_unit_test(free_says_close),
         cmocka_unit_test(answer_may_come_in_any_split),
         cmocka_unit_test(replies_that_share_records_are_given_out_one_by_one),
+        cmocka_unit_test(small_requests_of_one_turn_share_a_record),
+        cmocka_unit_test(long_request_leaves_in_halves_of_65518_bytes_at_most),
         cmocka_unit_test(frames_that_answer_nothing_go_both_ways),
         cmocka_unit_test(request_longer_than_the_peer_accepts_is_refused_and_harms_nothing),
         cmocka_unit_test(reply_longer_than_the_client_accepts_is_an_error),

@@ -132,7 +132,7 @@ static inline void house_stop(struct house *h)
 
 /* ---- the other end, by hand ---- */
 
-enum { FLIGHT_MOST = FRAMED_OPENING_MOST + FRAMED_HANDSHAKE_MOST };
+enum { FLIGHT_MOST = FRAMED_OPENING_MOST + FRAMED_HANDSHAKE_MOST, BODIES_KEPT = 8 };
 
 struct hand {
     struct sim_peer *peer;
@@ -151,7 +151,8 @@ struct hand {
     size_t flight_len;
     uint8_t *text; /* of the peer's frames: what its records held */
     size_t text_len, text_at, text_cap;
-    size_t records; /* that have been opened */
+    size_t records;                         /* that have been opened */
+    size_t bodies[BODIES_KEPT], body_count; /* lengths, of those that are DATA (assert_hand_heard_records) */
     bool closed;
     uint8_t reason;
     enum framed_status failed; /* opening one of them; else FRAMED_OK */
@@ -340,6 +341,8 @@ static inline void hand_gather(struct hand *h)
         h->records++;
         if (type == RECORD_CLOSE) h->closed = true, h->reason = body.at[0];
         if (type != RECORD_DATA) continue;
+        if (h->body_count < BODIES_KEPT) h->bodies[h->body_count] = body.len;
+        h->body_count++;
         if (h->text_at == h->text_len) h->text_at = h->text_len = 0;
         if (h->text_len + body.len > h->text_cap) h->text = realloc(h->text, h->text_cap = 2 * (h->text_len + body.len));
         assert_non_null(h->text);
@@ -375,6 +378,36 @@ static inline void assert_hand_echoes(struct hand *h, const char *text)
     hand_ask(h, text);
     hand_hears(h, text, strlen(text));
 }
+
+/* Since this was asked last the peer has said so many frames, each of n bytes, in so many records, whose bodies have these lengths. */
+static inline void assert_hand_heard_records(struct hand *h, size_t frames, size_t n, const size_t *bodies, size_t count)
+{
+    struct framed_bytes got;
+    for (size_t i = 0; i < frames; i++) {
+        assert_true(hand_frame(h, &got));
+        assert_int_equal(got.len, n);
+    }
+    assert_false(hand_frame(h, &got));
+    assert_int_equal(h->body_count, count);
+    for (size_t i = 0; i < count; i++) assert_int_equal(h->bodies[i], bodies[i]);
+    h->body_count = 0;
+}
+
+/* A frame of n bytes, and the bodies of the records in which it leaves when nobody else waits: from 16 KiB on each end works on a half
+ * of what is left. */
+struct long_one {
+    size_t n, bodies[BODIES_KEPT], count;
+};
+
+static const struct long_one long_ones[] = {
+    {(16 << 10) - 5, {(16 << 10) - 1}, 1}, /* with its length word one byte too short for that */
+    {(16 << 10) - 4, {8 << 10, 8 << 10}, 2},
+    {65514, {32759, 32759}, 2},
+    {131031, {65517, 65518}, 2},        /* whose half is still short enough */
+    {131032, {65518, 32759, 32759}, 3}, /* and one whose half is as long as a record may be */
+    {200000, {65518, 65518, 34484, 34484}, 4},
+};
+enum { LONG_ONES = sizeof long_ones / sizeof *long_ones };
 
 /* The peer has said nothing more but its CLOSE, with this reason, and ended. */
 static inline void assert_hand_closed(struct hand *h, uint8_t reason)
