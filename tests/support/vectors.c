@@ -17,8 +17,9 @@ enum { FIELDS = 4, MAX_BYTES = 64 << 20 };
 struct lines {
     FILE *file;
     const char *path;
-    const char *fence; /* NULL: every line counts */
-    bool inside;       /* between the fences */
+    const char *fence;   /* NULL: every line counts */
+    const char *heading; /* NULL, or: the rows of tables below it, but their own heads */
+    bool inside;         /* between the fences, or below the heading */
     char *line;
     unsigned number;
     char *fields[FIELDS];
@@ -74,9 +75,21 @@ static char *trim(char *text)
     return text;
 }
 
+/* Whether this line is a row that says who sends something. Its outer bars go, and four fields are left. */
+static bool is_row(struct lines *in)
+{
+    size_t n = strlen(in->line);
+    if (in->line[0] == '#') in->inside = strcmp(in->line, in->heading) == 0;
+    if (!in->inside || strncmp(in->line, "| the ", 6) != 0) return false;
+    if (in->line[n - 1] != '|') bad_line(in, "a row ends with its bar");
+    in->line[0] = in->line[n - 1] = ' ';
+    return true;
+}
+
 /* Whether this line is a case, and not a fence, nor outside of one. */
 static bool counts(struct lines *in)
 {
+    if (in->heading != NULL) return is_row(in);
     if (in->line[strspn(in->line, " \t\r")] == '\0' || in->line[0] == '#') return false;
     if (in->fence == NULL) return true;
     if (strncmp(in->line, "```", 3) != 0) return in->inside;
@@ -352,5 +365,50 @@ void opening_cases_free(struct opening_cases *cases)
         free(cases->at[i].input);
         free(cases->at[i].key_id);
     }
+    free(cases->at);
+}
+
+/* What stands between `these`. */
+static char *unquoted(const struct lines *in, char *text)
+{
+    size_t n = strlen(text);
+    if (n < 2 || text[0] != '`' || text[n - 1] != '`') bad_line(in, "not between `these`");
+    text[n - 1] = '\0';
+    return text + 1;
+}
+
+/* "7", or "2^32". */
+static uint64_t counter_of(const struct lines *in, const char *text)
+{
+    if (strncmp(text, "2^", 2) != 0) return number_of(in, text);
+    uint32_t power = number_of(in, text + 2);
+    if (power > 63) bad_line(in, "no counter is as large");
+    return (uint64_t)1 << power;
+}
+
+void sum_cases_load(struct sum_cases *cases, const char *path, const char *heading)
+{
+    struct lines in;
+    lines_open(&in, path);
+    in.heading = heading;
+    *cases = (struct sum_cases){0};
+    while (lines_next(&in)) {
+        struct sum_case c = {.from_acceptor = strcmp(in.fields[0], "the acceptor") == 0,
+                             .counter = counter_of(&in, in.fields[1])};
+        if (!c.from_acceptor && strcmp(in.fields[0], "the connector") != 0)
+            bad_line(&in, "it is from the connector or the acceptor");
+        const char *payload = strcmp(in.fields[2], "none") != 0 ? unquoted(&in, in.fields[2]) : "";
+        if (strlen(payload) >= sizeof c.payload) bad_line(&in, "too long a payload");
+        strcpy(c.payload, payload);
+        parse_input(&in, &c.frame, &c.frame_len, unquoted(&in, in.fields[3]));
+        cases->at = grow(cases->at, cases->n, sizeof *cases->at);
+        cases->at[cases->n++] = c;
+    }
+    lines_close(&in, cases->n);
+}
+
+void sum_cases_free(struct sum_cases *cases)
+{
+    for (size_t i = 0; i < cases->n; i++) free(cases->at[i].frame);
     free(cases->at);
 }

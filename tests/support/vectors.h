@@ -1,5 +1,5 @@
 /*
- * vectors.h: reads the language-neutral cases of proto/vectors (their format is in the head of each file).
+ * vectors.h: reads the language-neutral cases of proto/vectors (their format is in the head of each file), and examples of PROTOCOL.md.
  *
  * Tests run from the root of the repository; FRAMED_VECTORS names the directory for anybody else.
  */
@@ -70,6 +70,20 @@ struct opening_cases {
     size_t n;
 };
 
+/* Tables of PROTOCOL.md §8.3: a frame with its trailer, in its place. */
+struct sum_case {
+    bool from_acceptor;
+    uint64_t counter;
+    char payload[16];
+    uint8_t *frame; /* length word, payload, trailer */
+    size_t frame_len;
+};
+
+struct sum_cases {
+    struct sum_case *at;
+    size_t n;
+};
+
 /* Each reads its whole file, and fails the running cmocka test, naming the line, when that cannot be understood. */
 void vectors_load(struct vectors *vectors, const char *path);
 void vectors_free(struct vectors *vectors);
@@ -79,5 +93,9 @@ void word_cases_free(struct word_cases *cases);
 /* `fence`: only what stands between lines ```fence and ``` (PROTOCOL.md); NULL: the whole file. */
 void opening_cases_load(struct opening_cases *cases, const char *path, const char *fence);
 void opening_cases_free(struct opening_cases *cases);
+
+/* Of PROTOCOL.md the rows of the tables below `heading`, a whole line of it. */
+void sum_cases_load(struct sum_cases *cases, const char *path, const char *heading);
+void sum_cases_free(struct sum_cases *cases);
 
 #endif
