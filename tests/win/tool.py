@@ -124,9 +124,9 @@ def as_control_event(process, number):
 
 
 def run(tests):
-    """The names of those that failed, after they have run."""
+    """The names of those that failed, after they have run. Of a subtest its test's: that is what runs once more."""
     done = unittest.TextTestRunner(verbosity=2, stream=sys.stdout).run(unittest.TestSuite(tests))
-    return {test.id() for test, _ in done.failures + done.errors}
+    return {getattr(test, "test_case", test).id() for test, _ in done.failures + done.errors}
 
 
 # One program in about a thousand Wine ends before it has done anything; and once its server went away, with all that ran.
