@@ -41,12 +41,12 @@ def payloads(seed, n, largest):
 
 
 class BothWays(ToolTest):
-    def round_trip(self, server_tool, client_tool, *args):
+    def round_trip(self, server_tool, client_tool, *args, serving=()):
         for seed in range(2):
             with self.subTest(seed=seed):
                 sent = payloads(seed, 200, 300_000)
                 with tool(server_tool):
-                    server = self.serve()
+                    server = self.serve(*serving)
                 with tool(client_tool):
                     done = self.run_tool("call", server.address, "--framed", *args, stdin=b"".join(map(frame, sent)))
                 self.assert_code(done, 0)
@@ -61,6 +61,17 @@ class BothWays(ToolTest):
 
     def test_windows_calls_windows(self):
         self.round_trip(WINE, WINE)
+
+    def test_checksums(self):
+        checked = ("--checksum", "crc32c")
+        for server_tool, client_tool in ((NATIVE, WINE), (WINE, NATIVE), (WINE, WINE)):
+            with self.subTest(server=server_tool, client=client_tool):
+                self.round_trip(server_tool, client_tool, *checked, serving=(*checked, "--echo"))
+
+    def test_server_with_checksums_takes_nothing_plain(self):
+        server = self.serve("--checksum", "crc32c")
+        with tool(NATIVE):
+            self.assert_code(self.run_tool("call", server.address, "-m", "x"), 1, "closed the connection")
 
     def test_one_large_frame_each_way(self):
         large = random.Random(1).randbytes(16 << 20)
@@ -131,6 +142,25 @@ class Refusals(ToolTest):
     def test_epoll_is_not_built_in(self):
         done = self.run_tool("serve", "127.0.0.1:0", "--wait", "epoll")
         self.assert_code(done, 7, "not supported")
+
+    def test_keys_are_not_built_in(self):
+        with tempfile.TemporaryDirectory() as folder:
+            key = os.path.join(folder, "key")
+            self.assert_code(self.run_tool("keygen", "-o", key), 7, "not built in: keys need libsodium")
+            self.assertFalse(os.path.exists(key))
+            with open(key, "w", encoding="ascii") as file:  # of some other machine
+                file.write("framed-key-1:" + 43 * "A" + "\n")
+            peer = "framed-pub-1:" + 43 * "A"
+            for words in (("keygen", "--psk", "--id", "me", "-o", key + "2"), ("pubkey", key), ("scan", "127.0.0.1:1"),
+                          ("serve", "127.0.0.1:0", "--psk", key), ("serve", "127.0.0.1:0", "--key", key, "--authorized-peers", key),
+                          ("call", "127.0.0.1:1", "-m", "x", "--psk", key),
+                          ("call", "127.0.0.1:1", "-m", "x", "--key", key, "--peer-key", peer)):
+                with self.subTest(words=words):
+                    self.assert_code(self.run_tool(*words), 7, "not built in: keys need libsodium")
+
+    def test_blake2b_is_not_built_in(self):
+        self.assert_code(self.run_tool("serve", "127.0.0.1:0", "--checksum", "blake2b"), 7, "libsodium")
+        self.assert_code(self.run_tool("call", "127.0.0.1:1", "-m", "x", "--checksum", "blake2b"), 7, "libsodium")
 
     def test_port_in_use(self):
         server = self.serve()
