@@ -49,7 +49,7 @@ static size_t trailer_of(uint8_t mode)
 /* With encryption the acceptor's HELLO is inside the second message of the handshake (§7.5). */
 static bool has_hello(enum framed_side from, uint8_t mode)
 {
-    return from == FRAMED_CONNECTOR || framed_mode_protection(mode) < FRAMED_SHARED_KEY;
+    return from == FRAMED_CONNECTOR || !framed_encrypts(framed_mode_protection(mode));
 }
 
 /* ---- what a listener accepts ---- */

@@ -39,7 +39,7 @@ struct channel_terms framed_channel_connects(enum framed_protection protection, 
 
 enum framed_status framed_channel_take_keys(struct tunnel_keys *keys, const struct framed_client_config *config)
 {
-    if (config->protection < FRAMED_SHARED_KEY) return FRAMED_OK;
+    if (!framed_encrypts(config->protection)) return FRAMED_OK;
     enum framed_status st = framed_tunnel_start();
     if (st == FRAMED_OK && config->secret_key != NULL) st = framed_tunnel_identity(keys, config->secret_key);
     keys->pinned_count = config->peer_key_count;
@@ -49,11 +49,6 @@ enum framed_status framed_channel_take_keys(struct tunnel_keys *keys, const stru
     keys->key_id_len = config->key_id.len;
     if (config->key_id.len > 0) memcpy(keys->key_id, config->key_id.at, config->key_id.len);
     return st;
-}
-
-static bool is_encrypted(uint8_t mode)
-{
-    return framed_mode_protection(mode) >= FRAMED_SHARED_KEY;
 }
 
 enum framed_status framed_channel_new(struct channel **made, const struct channel_terms *terms, void *owner,
@@ -70,7 +65,7 @@ enum framed_status framed_channel_new(struct channel **made, const struct channe
     enum framed_status st = terms->connects ? framed_opening_connect(&opening->reads, terms->mode)
                                             : framed_opening_accept(&opening->reads, &terms->accepts);
     check(st == FRAMED_OK); /* the owner has tried its terms */
-    if (terms->connects && is_encrypted(terms->mode))
+    if (terms->connects && framed_encrypts(framed_mode_protection(terms->mode)))
         st = framed_tunnel_connect(&ch->tunnel, terms->keys, terms->mode, terms->max_frame, alloc);
     if (st == FRAMED_OK)
         *made = ch;
@@ -130,7 +125,7 @@ static enum framed_status agree(struct channel *ch, const struct framed_allocato
     struct channel_opening *opening = ch->u.opening;
     ch->agreed = true;
     ch->mode = opening->reads.mode;
-    if (!is_encrypted(ch->mode) || ch->tunnel != NULL) return FRAMED_OK;
+    if (!framed_encrypts(framed_mode_protection(ch->mode)) || ch->tunnel != NULL) return FRAMED_OK;
     enum framed_status st =
         framed_tunnel_accept(&ch->tunnel, ch->terms->keys, &opening->reads, ch->terms->max_frame, opening->owner, alloc);
     mem_free(alloc, opening, sizeof *opening);

@@ -109,6 +109,12 @@ static inline enum framed_protection framed_mode_protection(uint8_t mode)
     return (enum framed_protection)(mode >> 4);
 }
 
+/* Whether it is one of those with keys (§9). */
+static inline bool framed_encrypts(enum framed_protection protection)
+{
+    return protection >= FRAMED_SHARED_KEY;
+}
+
 /* Whether §7.2 knows this mode. */
 FRAMED_API bool framed_mode_exists(uint8_t mode);
 

@@ -504,7 +504,7 @@ static _Noreturn void end_by_signal(struct call *c)
  * mostly we have gone before we could see it. */
 static bool ended_badly(const struct call *c)
 {
-    if (c->end == FRAMED_TRUNCATED && keyring_is_keyed(c->keys.protection)) return false;
+    if (c->end == FRAMED_TRUNCATED && framed_encrypts(c->keys.protection)) return false;
     return c->ended && framed_exit_of(c->end) == CLI_PROTOCOL;
 }
 

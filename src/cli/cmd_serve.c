@@ -276,7 +276,7 @@ static void drain(void *server)
 static enum cli_exit watch_signals(struct serve *s)
 {
     enum framed_status st = framed_host_on_stop(drain, s->server);
-    bool hangups = st == FRAMED_OK && keyring_is_keyed(s->keys.protection);
+    bool hangups = st == FRAMED_OK && framed_encrypts(s->keys.protection);
     if (hangups) st = framed_host_catch_hangup();
     if (st == FRAMED_UNSUPPORTED) return CLI_SUCCESS;
     if (st != FRAMED_OK) {

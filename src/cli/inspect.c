@@ -166,7 +166,7 @@ static uint64_t unanswered(const struct inspect_conn *conn)
 
 static bool is_encrypted(const struct inspect_stream *s)
 {
-    return s->extended && framed_mode_protection(s->mode) >= FRAMED_SHARED_KEY;
+    return s->extended && framed_encrypts(framed_mode_protection(s->mode));
 }
 
 static uint32_t trailer_of(const struct inspect_stream *s)
@@ -209,7 +209,7 @@ bool framed_inspect_is_checked(uint32_t preface)
 
 bool framed_inspect_is_encrypted(uint32_t preface)
 {
-    return framed_mode_protection((uint8_t)preface) >= FRAMED_SHARED_KEY;
+    return framed_encrypts(framed_mode_protection((uint8_t)preface));
 }
 
 uint32_t framed_inspect_sum(uint32_t preface, uint64_t counter, uint32_t len)

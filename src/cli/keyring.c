@@ -192,7 +192,7 @@ static enum framed_protection asked_for(const struct cli_options *options)
 static enum cli_exit is_built(enum framed_protection protection)
 {
     if (CHANNEL_BUILT & 1u << protection) return CLI_SUCCESS;
-    return framed_say_not_built(keyring_is_keyed(protection) ? "keys need" : "--checksum blake2b needs");
+    return framed_say_not_built(framed_encrypts(protection) ? "keys need" : "--checksum blake2b needs");
 }
 
 static enum cli_exit load_shared(struct keyfile *shared, const char *path, bool serves)
@@ -207,7 +207,7 @@ static enum cli_exit load_shared(struct keyfile *shared, const char *path, bool 
 /* Of who serves with keys, which may be read anew. */
 static enum cli_exit make_lock(struct keyring *ring)
 {
-    if (!keyring_is_keyed(ring->protection)) return CLI_SUCCESS;
+    if (!framed_encrypts(ring->protection)) return CLI_SUCCESS;
     enum framed_status st = framed_os_lock_new(&ring->lock, memory());
     if (st != FRAMED_OK) framed_host_say("cannot start a server: %s", framed_status_text(st));
     return framed_exit_of(st);

@@ -14,11 +14,6 @@
  * address be under way, and begin 62 of the second kind in a second. */
 enum { HANDSHAKES_MOST = 6, HANDSHAKE_PAUSE_MS = 20 };
 
-static inline bool keyring_is_keyed(enum framed_protection protection)
-{
-    return protection >= FRAMED_SHARED_KEY;
-}
-
 static inline bool keyring_is_public(enum framed_protection protection)
 {
     return protection >= FRAMED_PINNED_KEYS;

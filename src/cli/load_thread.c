@@ -115,7 +115,7 @@ static void connect_one(struct load_conn *c, uint64_t now)
 
 static uint32_t connecting_most(const struct load_plan *plan)
 {
-    if (!keyring_is_keyed(plan->protection)) return CONNECTING_MOST;
+    if (!framed_encrypts(plan->protection)) return CONNECTING_MOST;
     return plan->threads < HANDSHAKES_MOST ? HANDSHAKES_MOST / plan->threads : 1;
 }
 
@@ -124,7 +124,7 @@ static bool take_turn(struct load_thread *t, uint64_t now)
 {
     const struct load_plan *plan = t->plan;
     if (t->connecting >= connecting_most(plan) || now < t->open_ns) return false;
-    if (keyring_is_public(plan->protection) || (keyring_is_keyed(plan->protection) && plan->threads > HANDSHAKES_MOST))
+    if (keyring_is_public(plan->protection) || (framed_encrypts(plan->protection) && plan->threads > HANDSHAKES_MOST))
         t->open_ns = now + (uint64_t)HANDSHAKE_PAUSE_MS * NS_A_MS * plan->threads;
     return true;
 }
@@ -139,7 +139,7 @@ static void connect_more(struct load_thread *t, uint64_t now)
 static void connect_again(struct load_conn *c, uint64_t now)
 {
     struct load_thread *t = c->thread;
-    if (!keyring_is_keyed(t->plan->protection) || take_turn(t, now))
+    if (!framed_encrypts(t->plan->protection) || take_turn(t, now))
         connect_one(c, now);
     else if (t->open_ns > now && t->open_ns < t->tick_ns)
         t->tick_ns = t->open_ns;
@@ -401,7 +401,7 @@ void load_thread_run(void *thread)
     struct load_thread *t = thread;
     struct load *load = t->load;
     uint64_t start = 0, began = framed_os_clock_ns();
-    if (keyring_is_keyed(t->plan->protection)) t->open_ns = began + t->index * (uint64_t)HANDSHAKE_PAUSE_MS * NS_A_MS;
+    if (framed_encrypts(t->plan->protection)) t->open_ns = began + t->index * (uint64_t)HANDSHAKE_PAUSE_MS * NS_A_MS;
     while (t->undecided > 0 && !is_stopped(t)) {
         connect_more(t, framed_os_clock_ns());
         if (t->undecided > 0) turn(t);

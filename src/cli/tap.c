@@ -465,7 +465,7 @@ static enum framed_protection protection_of(const struct tap *tap)
 static void begin_handshake(struct tap_pair *p)
 {
     struct tap *tap = p->tap;
-    p->is_opening = keyring_is_keyed(protection_of(tap));
+    p->is_opening = framed_encrypts(protection_of(tap));
     tap->opening += p->is_opening;
     if (keyring_is_public(protection_of(tap)))
         framed_wheel_set(&tap->loop.wheel, &tap->accept_timer, framed_loop_now(&tap->loop) + HANDSHAKE_PAUSE_MS);
