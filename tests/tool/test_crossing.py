@@ -16,17 +16,6 @@ SIZES = (0, 1, 2, 64, 1000, 65514, 65518, 65519, 65535, 65536, 300000)
 
 
 class CrossingTest(TapTest, KeysTest):
-    def ways(self):
-        """(options of a server, options of a tap) of each kind that is built."""
-        ways = [(("--checksum", "crc32c"), ("--checksum", "crc32c"))]
-        if SODIUM:
-            shared = ("--psk", self.shared("psk", "me"))
-            key, peer = ("--key", self.path("server.key")), self.pair("server")
-            mine = ("--key", self.path("me.key"), "--peer-key", peer)
-            peers = ("--authorized-peers", self.write("peers", self.pair("me") + " me\n"))
-            ways += [(("--checksum", "blake2b"),) * 2, (shared, shared), ((*key, *peers), mine), ((*key, *peers, *shared), (*mine, *shared))]
-        return ways
-
     def behind(self, options, *more, mine=None, **process):
         """A server with these options and a tap before it."""
         server = self.serve(*options)
@@ -52,14 +41,14 @@ class CrossingTest(TapTest, KeysTest):
 
 class WhatPasses(CrossingTest):
     def test_frames_of_every_size(self):
-        for options, mine in self.ways():
+        for options, mine in self.ways().values():
             _, tap = self.behind(options, mine=mine)
             sock = self.connect(tap.address)
             data = b"".join(frame(noise(n, n)) for n in SIZES)
             self.assertEqual(exchange(sock, data), data)
 
     def test_byte_by_byte(self):
-        for options, mine in self.ways():
+        for options, mine in self.ways().values():
             _, tap = self.behind(options, mine=mine)
             sock = self.connect(tap.address)
             for size in (0, 1, 5):
@@ -68,7 +57,7 @@ class WhatPasses(CrossingTest):
                 self.assertEqual(read_frame(sock), noise(size))
 
     def test_a_client_that_does_not_read_for_a_while_loses_nothing(self):
-        for options, mine in self.ways():
+        for options, mine in self.ways().values():
             _, tap = self.behind(options, mine=mine)
             sock = self.connect(tap.address)
             data = b"".join(frame(noise(1 << 20, n)) for n in range(12))
@@ -79,7 +68,7 @@ class WhatPasses(CrossingTest):
             sender.join()
 
     def test_both_ends_hear_of_each_others_orderly_end(self):
-        for options, mine in self.ways():
+        for options, mine in self.ways().values():
             server, tap = self.behind(options, mine=mine)
             sock, other = self.connect(tap.address), self.connect(tap.address)
             sock.sendall(frame(b"last"))
@@ -97,7 +86,7 @@ class WhatPasses(CrossingTest):
                 self.assertNotIn("checksum was wrong", text)
 
     def test_what_is_seen_and_recorded_is_what_the_client_sees(self):
-        for options, mine in self.ways():
+        for options, mine in self.ways().values():
             record = self.path("record")
             _, tap = self.behind(options, "--record", record, mine=mine, stdout=subprocess.PIPE)
             call = self.run_tool("call", tap.address, "-m", "a question")
@@ -114,7 +103,7 @@ class WhatPasses(CrossingTest):
         self.assertIn(", crc32c)", tap.stderr)
 
     def test_many_connections_at_once_are_opened_as_fast_as_the_target_lets_one_address(self):
-        for options, mine in self.ways():
+        for options, mine in self.ways().values():
             _, tap = self.behind(options, mine=mine)
             socks = [self.connect(tap.address) for _ in range(100 if "--key" not in mine else 70)]
             for i, sock in enumerate(socks):
@@ -123,14 +112,14 @@ class WhatPasses(CrossingTest):
                 self.assertEqual(read_frame(sock), b"%d" % i)
 
     def test_frames_above_the_limit_of_what_is_shown(self):
-        for options, mine in self.ways()[:3]:
+        for options, mine in list(self.ways().values())[:3]:
             _, tap = self.behind((*options, "--max-frame", "64MiB"), mine=mine)
             sock = self.connect(tap.address)
             data = frame(noise(17 << 20))
             self.assertEqual(exchange(sock, data), data)
 
     def test_a_tap_that_stops_ends_connections_in_order(self):
-        for options, mine in self.ways():
+        for options, mine in self.ways().values():
             server, tap = self.behind(options, mine=mine)
             sock = self.connect(tap.address)
             self.assertEqual(exchange(sock, frame(b"x")), frame(b"x"))
@@ -141,7 +130,7 @@ class WhatPasses(CrossingTest):
 
 class WhatDoesNot(CrossingTest):
     def test_a_target_that_does_not_agree_is_said_and_the_client_is_closed(self):
-        for options, mine in self.ways():
+        for options, mine in self.ways().values():
             plain = self.peer(lambda sock: sock.recv(100))
             targets = [(plain.address, "ended inside the ")]
             if SODIUM:  # one that wants something else
@@ -173,7 +162,7 @@ class WhatDoesNot(CrossingTest):
 
     @unittest.skipUnless(SODIUM, "built without libsodium")
     def test_another_server_is_told_nothing(self):
-        options, mine = self.ways()[3]
+        options, mine = self.ways()["pinned"]
         other = self.pair("other")
         server = self.serve(*options)
         tap = self.tap(server.address, *mine[:2], "--peer-key", other)
@@ -183,7 +172,7 @@ class WhatDoesNot(CrossingTest):
         tap.wait_line("another key than it must have")
 
     def test_what_was_changed_on_its_way_ends_the_connection(self):
-        for options, mine in self.ways():
+        for options, mine in self.ways().values():
             server = self.serve(*options)
             tap = self.tap(self.relay(server, 5000).address, *mine)
             sock = self.connect(tap.address)
@@ -197,7 +186,7 @@ class WhatDoesNot(CrossingTest):
 
     @unittest.skipUnless(SODIUM, "built without libsodium")
     def test_a_stream_that_is_cut_is_no_orderly_end(self):
-        options, mine = self.ways()[2]
+        options, mine = self.ways()["psk"]
         server, tap = self.behind(options, mine=mine)
         sock = self.connect(tap.address)
         self.assertEqual(exchange(sock, frame(b"x")), frame(b"x"))

@@ -11,7 +11,8 @@ import tempfile
 import unittest
 
 from test_keygen import PUBLIC_LINE, SODIUM, decoded, public_of
-from toolkit import PATIENCE_S, Process, READY, ToolTest, frame
+from test_keys import KeysTest
+from toolkit import PATIENCE_S, Process, READY, frame
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TIMES = 3  # of each call, the first so many fail, one in a run
@@ -30,21 +31,21 @@ FAILURES = {
 INTERRUPTED = ("accept4", "connect", "epoll_wait", "close", "poll", "read", "recv", "send", "sendmsg", "waitpid", "write", "nanosleep")
 
 
-class FailingCalls(ToolTest):
+class FailingCalls(KeysTest):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.preload = os.path.join(cls.folder.name, "failing_calls.so")
+        cls.built = tempfile.TemporaryDirectory()
+        cls.preload = os.path.join(cls.built.name, "failing_calls.so")
         subprocess.run([*shlex.split(os.environ.get("CC", "cc")), "-std=gnu11", "-O1", "-fPIC", "-shared", "-fno-builtin", "-o",
                         cls.preload, os.path.join(HERE, "failing_calls.c")], check=True, timeout=PATIENCE_S)
 
     @classmethod
     def tearDownClass(cls):
-        cls.folder.cleanup()
+        cls.built.cleanup()
 
     def each(self, least, run, without=()):
         """run(environment, whether all must be well) for every call and failure; at least so many were met."""
-        reached = os.path.join(self.folder.name, "reached")
+        reached = self.path("reached")
         met = 0
         tries = [(name, error) for name, errors in FAILURES.items() if name not in without for error in errors] + [(name, "EINTR") for name in INTERRUPTED]
         for name, error in tries:
@@ -77,16 +78,17 @@ class FailingCalls(ToolTest):
 
         self.each(least, run)
 
-    def run_server(self, least, args, reply, talks=2):
+    def run_server(self, least, args, reply, mine=()):
         def run(environment, well):
             server = Process(*args, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment)
             try:
                 server.wait_line("^framed: ")
                 found = [m for m in map(READY.match, (line for line in server.lines if line)) if m]
-                for _ in range(talks if found else 0):
-                    done = self.run_tool("call", found[0].group(1), "-m", "x", "-t", "20s")
+                for _ in range(2 if found else 0):
+                    done = self.run_tool("call", found[0].group(1), "-m", "x", "-t", "20s", *mine)
                     good = (done.returncode, done.stdout) == (0, reply)
-                    self.assertTrue(good or not well and done.returncode in (1, 3) and done.stdout == b"", (done, server.stderr))
+                    bad = (1, 3, 5) if mine else (1, 3)  # a stream that was protected, or was to be, has no end but its own
+                    self.assertTrue(good or not well and done.returncode in bad and done.stdout == b"", (done, server.stderr))
                 if found:
                     server.signal(signal.SIGTERM)
                 codes = (0,) if well else (0, 3, 6, 7)
@@ -104,10 +106,16 @@ class FailingCalls(ToolTest):
 
     def test_call_of_a_file(self):
         server = self.serve()
-        path = os.path.join(self.folder.name, "message")
+        path = self.path("message")
         with open(path, "wb") as file:
             file.write(b"x" * 100_000)
         self.run_once(20, "call", server.address, "-f", path, expected=b"x" * 100_000)
+
+    def test_call_with_checksums_and_keys(self):
+        for way, (options, mine) in self.few_ways():
+            with self.subTest(way):
+                server = self.serve(*options, address=self.local(way))
+                self.run_once(20, "call", server.address, "-m", "one", "-m", "x" * 100_000, *mine, expected=b"one" + b"x" * 100_000)
 
     def test_ping(self):
         server = self.serve()
@@ -126,14 +134,14 @@ class FailingCalls(ToolTest):
         self.each(25, run)
 
     def test_inspect_of_a_file(self):
-        path = os.path.join(self.folder.name, "frames")
+        path = self.path("frames")
         with open(path, "wb") as file:
             file.write(frame(b"x" * 100))
         self.run_once(5, "inspect", path)
 
     @unittest.skipUnless(SODIUM, "built without libsodium")
     def test_keygen_makes_a_whole_file_or_none(self):
-        path = os.path.join(self.folder.name, "key")
+        path = self.path("key")
 
         def run(environment, well):
             done = self.run_tool("keygen", "-o", path, env=environment)
@@ -154,7 +162,7 @@ class FailingCalls(ToolTest):
 
     @unittest.skipUnless(SODIUM, "built without libsodium")
     def test_pubkey(self):
-        path = os.path.join(self.folder.name, "secret")
+        path = self.path("secret")
         self.assert_code(self.run_tool("keygen", "-o", path), 0)
         with open(path, "rb") as file:
             public = public_of(decoded(file.read()))
@@ -165,16 +173,27 @@ class FailingCalls(ToolTest):
     def test_serve(self):
         self.run_server(40, ("serve", "127.0.0.1:0", "--delay", "1ms"), b"x")
 
+    def test_serve_with_checksums_and_keys(self):
+        for way, (options, mine) in self.few_ways():
+            with self.subTest(way):
+                self.run_server(40, ("serve", "127.0.0.1:0", *options), b"x", mine=mine)
+
     def test_serve_on_a_unix_socket_waiting_with_poll(self):
-        self.run_server(20, ("serve", "unix:" + os.path.join(self.folder.name, "socket"), "--wait", "poll"), b"x")
+        self.run_server(20, ("serve", "unix:" + self.path("socket"), "--wait", "poll"), b"x")
 
     def test_serve_exec(self):
         self.run_server(60, ("serve", "127.0.0.1:0", "--exec", "cat; echo y"), b"xy\n")
 
     def test_tap_with_a_record(self):
         server = self.serve()
-        record = os.path.join(self.folder.name, "record")
+        record = self.path("record")
         self.run_server(40, ("inspect", "--tap", "127.0.0.1:0=" + server.address, "--record", record), b"x")
+
+    @unittest.skipUnless(SODIUM, "built without libsodium")
+    def test_tap_of_a_server_with_keys(self):
+        options, mine = self.ways()["pinned"]
+        server = self.serve(*options, address=self.local("tapped"))
+        self.run_server(40, ("inspect", "--tap", "127.0.0.1:0=" + server.address, *mine), b"x")
 
 
 if __name__ == "__main__":

@@ -52,6 +52,28 @@ class KeysTest(ToolTest):
     def key(self, name):
         return ("--key", self.path(name + ".key"))
 
+    def ways(self):
+        """NAME: (options of a server, options of who talks to it) for each protection that is built."""
+        ways = {"crc32c": (("--checksum", "crc32c"),) * 2}
+        if SODIUM:
+            shared = ("--psk", self.shared("psk", "me"))
+            key, peer = self.key("server"), self.pair("server")
+            mine = (*self.key("me"), "--peer-key", peer)
+            peers = ("--authorized-peers", self.write("peers", self.pair("me") + " me\n"))
+            ways |= {"blake2b": (("--checksum", "blake2b"),) * 2, "psk": (shared, shared), "pinned": ((*key, *peers), mine),
+                     "both": ((*key, *peers, *shared), (*mine, *shared))}
+        return ways
+
+    def few_ways(self):
+        """(NAME, options of both ends) of a checksum and of either kind of key, for who tries all of something with each."""
+        if not SODIUM:
+            print("\nnote: built without libsodium: with checksums, not with keys", flush=True)
+        return [(name, options) for name, options in self.ways().items() if name in ("crc32c", "psk", "pinned")]
+
+    def local(self, name):
+        """An address for a server that many talk to: of one IP address only 63 a second may begin with pinned keys."""
+        return "unix:" + self.path(name + ".sock")
+
     def serve_pinned(self, *more, peers=None):
         """A server whose key is server.key, that lets in alice."""
         self.server_public = self.pair("server")
