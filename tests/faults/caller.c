@@ -10,11 +10,11 @@
 
 enum { LOST_MS = 60000 }; /* so long after its deadline, on however slow a machine, a call that has not ended never will */
 
-void caller_begin(struct caller *c, struct ledger *l, const char *address, uint32_t worker)
+void caller_begin(struct caller *c, struct ledger *l, const struct target *to, uint32_t worker)
 {
     memset(c, 0, sizeof *c);
     c->ledger = l;
-    c->address = address;
+    c->to = to;
     c->worker = worker;
     c->seed = ledger_seed();
     struct framed_client_config config;
@@ -26,6 +26,7 @@ void caller_begin(struct caller *c, struct ledger *l, const char *address, uint3
     config.linger_ms = 300;
     config.backoff_ms = 20;
     config.backoff_max_ms = 300;
+    way_of_client(&config, to->way);
     if (framed_client_new(&config, &c->client) != FRAMED_OK) {
         fprintf(stderr, "no client\n");
         exit(2);
@@ -119,6 +120,7 @@ static void judge(struct caller *c, const struct open_call *call, const struct f
     if (now > call->due_ms) ledger_most(&l->latest_ms, now - call->due_ms);
     if (event->outcome == FRAMED_REPLY) {
         ledger_add(&l->replies, 1);
+        if (c->to->way != FRAMED_UNPROTECTED) ledger_add(c->to->way == FRAMED_CRC32C ? &l->checked : &l->sealed, 1);
         if (event->status != FRAMED_OK || !ledger_answers(event->payload, call->len, c->worker, call->serial, call->what))
             ledger_add(&l->wrong_replies, 1);
         ledger_replied(l, c->worker, call->serial);
@@ -192,7 +194,7 @@ void caller_look(struct caller *c)
 enum framed_status caller_connect(struct caller *c, uint32_t wait_ms)
 {
     enum framed_status st =
-        c->tried ? framed_client_reconnect(c->client, wait_ms) : framed_client_connect(c->client, c->address, wait_ms);
+        c->tried ? framed_client_reconnect(c->client, wait_ms) : framed_client_connect(c->client, c->to->address, wait_ms);
     c->tried = true;
     misused(c, st, __func__);
     ledger_add(st == FRAMED_OK || st == FRAMED_MORE ? &c->ledger->connects : &c->ledger->unconnected, 1);

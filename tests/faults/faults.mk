@@ -8,6 +8,7 @@ $(BUILD)/faults/%: $(BUILD)/obj/tests/faults/%.o $(call obj,tests/faults/ledger.
 	@mkdir -p $(@D)
 	$(call SAY,LD )$(LINK) -o $@ $^ $(LIBS)
 
-$(BUILD)/faults/swarm: $(call obj,tests/faults/caller.c tests/faults/rude.c)
+$(BUILD)/faults/swarm: $(call obj,tests/faults/caller.c tests/faults/rude.c tests/faults/ways.c)
+$(BUILD)/faults/server: $(call obj,tests/faults/ways.c)
 
 .PHONY: faults

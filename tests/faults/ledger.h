@@ -26,6 +26,8 @@
 #define LEDGER_FIGURES(X)                                                                                                   \
     X(started)                                                                                                              \
     X(replies)                                                                                                              \
+    X(checked) /* of these, with checksums */                                                                               \
+    X(sealed)  /* and with keys */                                                                                          \
     X(not_executed)                                                                                                         \
     X(maybe_executed)                                                                                                       \
     X(timeouts)  /* of these, because their time was up */                                                                  \

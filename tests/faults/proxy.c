@@ -4,9 +4,10 @@
  *   proxy LEDGER LISTEN-PORT(0: any) TARGET-PORT
  *
  * After so many bytes of one direction it cuts (reset, or end), half-closes, stalls for a while or for good, goes on byte by
- * byte, or puts a length that is not allowed where a frame would begin. Prints "listening on ADDRESS". 127.0.0.1 only.
+ * byte, or puts a length that is not allowed where a frame would begin; of what begins with a preface, so that it has checksums or
+ * keys, it changes a bit anywhere. Prints "listening on ADDRESS". 127.0.0.1 only.
  * Must not know: the library. It follows frames only to know where garbage cannot be taken for a payload.
- * Invariants: bytes that are passed on are passed unchanged and in order.
+ * Invariants: but for that bit bytes that are passed on are passed unchanged and in order.
  */
 #define _GNU_SOURCE
 #include "ledger.h"
@@ -19,7 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { LINKS = 400, PIECE = 16384, GIVE_UP_MS = 9000 };
+enum { LINKS = 400, PIECE = 16384, GIVE_UP_MS = 9000, PREFACE = 0xf7 };
 
 enum fate { FATE_NONE, FATE_RESET, FATE_END, FATE_HALF, FATE_STALL, FATE_SILENCE, FATE_TRICKLE, FATE_GARBAGE, FATES };
 
@@ -35,6 +36,8 @@ struct way {
     bool ended;    /* the end came, or garbage went */
     bool finished; /* and was passed on */
     bool trickle;
+    bool guarded; /* with checksums or keys, as its first byte says */
+    bool spoil;   /* the next byte */
 };
 
 struct link {
@@ -113,6 +116,8 @@ static void welcome(int fd)
 /* How many of these bytes may pass before a frame begins; SIZE_MAX: none begins here. Advances over those that pass. */
 static void follow(struct way *w, const uint8_t *at, size_t n)
 {
+    if (w->passed == 0 && n > 0) w->guarded = at[0] == PREFACE;
+    if (w->guarded) return;
     for (size_t i = 0; i < n;) {
         if (w->frame_left > 0) {
             size_t skip = w->frame_left < n - i ? w->frame_left : n - i;
@@ -129,7 +134,7 @@ static void follow(struct way *w, const uint8_t *at, size_t n)
 
 static bool between_frames(const struct way *w)
 {
-    return w->frame_left == 0 && w->word_n == 0;
+    return w->guarded || (w->frame_left == 0 && w->word_n == 0);
 }
 
 /* Its moment has come. False: the link is gone. */
@@ -150,6 +155,10 @@ static bool strike(struct link *l, struct way *w, int to)
     case FATE_SILENCE: w->still_until = UINT64_MAX; break;
     case FATE_TRICKLE: w->trickle = true; break;
     default:
+        if (w->guarded) {
+            w->spoil = true;
+            break;
+        }
         (void)send(to, garbage, 1 + (size_t)ledger_below(&seed, sizeof garbage), MSG_NOSIGNAL | MSG_DONTWAIT);
         w->ended = true;
         break;
@@ -167,6 +176,8 @@ static bool pass(struct link *l, int i, uint64_t now)
         size_t n = w->n - w->at;
         if (w->trickle) n = 1;
         if (w->fate_at - w->passed < n) n = (size_t)(w->fate_at - w->passed);
+        if (w->spoil) w->held[w->at] ^= (uint8_t)(1u << ledger_below(&seed, 8));
+        w->spoil = false;
         ssize_t sent = n > 0 ? send(to, w->held + w->at, n, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
         if (sent < 0) return true; /* no room, or broken: reading will tell */
         follow(w, w->held + w->at, (size_t)sent);

@@ -5,6 +5,7 @@ nothing is measured against a clock but that things end at all (PATIENCE_S).
 """
 
 import atexit
+import functools
 import os
 import random
 import re
@@ -18,6 +19,8 @@ import sys
 import tempfile
 import threading
 import time
+
+import keys
 
 BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
 FRAMED = os.path.join(BUILD, "framed")
@@ -45,6 +48,12 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 def program(name):
     return os.path.join(BUILD, "faults", name)
+
+
+@functools.cache
+def ways():
+    """{NAME: (options of serve, options of call)} of what is built besides plain frames."""
+    return keys.ways(FRAMED, DIRECTORY)
 
 
 def start(*command, **more):

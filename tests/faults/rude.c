@@ -44,6 +44,7 @@ static size_t compose(uint8_t *at, uint64_t *seed)
     if (dice == 0) claim = (uint32_t)ledger_random(seed) | UINT32_C(0x80000000);
     if (dice == 1) n = 1 + (size_t)ledger_below(seed, n);
     if (dice == 2) n = 4, claim = 0;
+    if (dice == 3) claim = UINT32_C(0xf7460100) | (UINT32_C(0x1080a090) >> 8 * ledger_below(seed, 4) & 0xff); /* a preface */
     for (size_t i = 0; i < n; i++) at[i] = (uint8_t)ledger_random(seed);
     uint32_t word = htonl(claim);
     memcpy(at, &word, n < 4 ? n : 4);

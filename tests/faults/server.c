@@ -1,6 +1,6 @@
 /*
  * server.c: a server for the rigs: the library's, with handlers that answer at once, from other threads, late, not at all, or
- * fail, as each request asks; it marks in the ledger what it executes.
+ * fail, as each request asks; it marks in the ledger what it executes. Clients speak in any way (ways.h).
  *
  *   server LEDGER ADDRESS [epoll|poll [WORKERS]]
  *
@@ -10,7 +10,7 @@
  */
 #define _GNU_SOURCE
 #include "ledger.h"
-#include <framed/net.h>
+#include "ways.h"
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -191,6 +191,8 @@ static struct framed_server_config config_of(const char *way, uint32_t workers)
     c.send_ms = 3000;
     c.drain_ms = 3000;
     c.linger_ms = 500;
+    c.handshake_ms = 1500;
+    ways_of_server(&c);
     return c;
 }
 

@@ -1,7 +1,7 @@
 """Everything that can go wrong between clients and servers, all the time: soak.py SECONDS.
 
-Two worlds, each a server with clients of every kind (swarm.c), some of them behind a proxy that cuts, stalls, resets and
-spoils connections, and with peers that misbehave. One server waits with epoll, has two workers and lives as long as the rig;
+Two worlds, each a server with clients of every kind (swarm.c), plain, with checksums and with keys on one port, some of them
+behind a proxy that cuts, stalls, resets and spoils connections, and with peers that misbehave. One server waits with epoll, has two workers and lives as long as the rig;
 the other waits with poll, has one, and is drained and replaced, in its process, every half a minute or so. Both run out of
 descriptors now and then. At times all are hushed: then no connection may be left, and what the server still holds is a sample.
 
@@ -25,23 +25,24 @@ import rig
 SLOPE_KIB = 64
 BLUNT_KIB = 250  # the error of an hour's slopes
 SAMPLES_LEAST = 20
-CLIENTS = ["blocking:2", "pipelined:2", "foreign", "victims", "rude:2"]
-CLIENTS_BEHIND = ["blocking:2", "pipelined:2", "foreign", "victims"]
+# MODE/WAY: swarm.c and ways.h; to the server, and once more through the proxy.
+CLIENTS = ["blocking", "pipelined", "foreign", "victims", "blocking/crc32c", "pipelined/crc32c"]
+CLIENTS_WITH_KEYS = ["blocking/pinned", "pipelined/psk", "foreign/both", "victims/pinned"]
 
 
 class World:
-    def __init__(self, name, way, workers):
+    def __init__(self, name, wait, workers, clients):
         self.name = name
         self.ledger = rig.Ledger(name)
         # One arena, and no caches: what the C library keeps for each thread, of ever more sizes, would look like a leak for hours.
-        self.server, address = rig.listening(rig.program("server"), self.ledger.path, "127.0.0.1:0", way, str(workers),
+        self.server, address = rig.listening(rig.program("server"), self.ledger.path, "127.0.0.1:0", wait, str(workers),
                                              env=dict(os.environ, MALLOC_ARENA_MAX="1", GLIBC_TUNABLES="glibc.malloc.tcache_count=0"))
         self.proxy, behind = rig.listening(rig.program("proxy"), self.ledger.path, "0", address.rsplit(":", 1)[1])
         self.fds = rig.descriptors(self.server.pid)
         self.fds_worst = self.fds
         self.limit = None
         # The server's port is a fixed one from now on: it is bound again after each restart.
-        self.swarm = self.ledger.swarm(address, *CLIENTS, *(f"{mode}@{behind}" for mode in CLIENTS_BEHIND))
+        self.swarm = self.ledger.swarm(address, *clients, "rude:2", *(f"{client}@{behind}" for client in clients))
         self.samples = []
 
     def starve(self):
@@ -117,7 +118,7 @@ def misadventures(worlds, bounds, seconds):
         world.sample(began)
 
 
-def end_world(world, bounds):
+def end_world(world, bounds, keyed):
     world.feed()
     code = rig.end(world.swarm, patience_s=300)
     rig.end(world.proxy)
@@ -131,8 +132,8 @@ def end_world(world, bounds):
     # A victim may have been killed between what it did and the account of it.
     bounds.hold(abs(figures["started"] - ends - figures["killed"]) <= figures["kills"] * 2,
                 f"{world.name}: {figures['started']} calls, {ends} ends, {figures['killed']} killed")
-    for name in ("replies", "not_executed", "maybe_executed", "timeouts", "kills", "faults", "rudeness", "framing_errors",
-                 "deadlines"):
+    for name in ("replies", "checked", *(["sealed"] if keyed else []), "not_executed", "maybe_executed", "timeouts", "kills",
+                 "faults", "rudeness", "framing_errors", "deadlines"):
         bounds.hold(figures[name] > 0, f"{world.name}: no {name}: the rig does not do what it should")
     return figures
 
@@ -140,7 +141,9 @@ def end_world(world, bounds):
 def main():
     seconds = float(sys.argv[1])
     bounds = rig.Bounds("soak")
-    worlds = [World("lives", "epoll", 2), World("restarts", "poll", 1)]
+    keyed = "psk" in rig.ways()
+    clients = CLIENTS + (CLIENTS_WITH_KEYS if keyed else [])
+    worlds = [World("lives", "epoll", 2, clients), World("restarts", "poll", 1, clients)]
     misadventures(worlds, bounds, seconds)
     warm = [[s for s in world.samples if s[0] > seconds / 6] for world in worlds]
     fits = [slope(warm[0], column) for column in (2, 3, 1)]
@@ -152,12 +155,12 @@ def main():
         most = max(s[4] for s in world.samples)
         for sample in world.samples:
             bounds.hold(sample[1] < most * 5 / 4 + rig.OF_THE_PROCESS_KIB, f"{world.name}: {sample[1]} KiB resident, {most:.0f} in use at most")
-    figures = [end_world(world, bounds) for world in worlds]
+    figures = [end_world(world, bounds, keyed) for world in worlds]
     both = {name: sum(f[name] for f in figures) for name in figures[0]}
     bounds.hold(figures[1]["servers"] > 1, "no server was replaced")
     words = " ".join(f"{name} {both[name]}," for name in (
-        "started", "replies", "not_executed", "maybe_executed", "timeouts", "abandoned", "killed", "kills", "faults", "rudeness",
-        "servers", "late_drains", "accepted", "accept_failures", "framing_errors", "deadlines", "latest_ms"))
+        "started", "replies", "checked", "sealed", "not_executed", "maybe_executed", "timeouts", "abandoned", "killed", "kills",
+        "faults", "rudeness", "servers", "late_drains", "accepted", "accept_failures", "framing_errors", "deadlines", "latest_ms"))
     grows = "; ".join(f"{what} {fit[0]:+.0f} +- {fit[1]:.0f} KiB/h" for what, fit in zip(
         ("allocated", "by others", "RSS"), fits) if fit is not None)
     bounds.finish(f"{seconds:.0f} s, {words} losses {rig.losses(both) or 0}; {grows} over {len(warm[0])} samples; "

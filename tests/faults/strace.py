@@ -31,6 +31,8 @@ import threading
 import time
 
 import injections
+import keys
+from keys import MINE, PINNED, SHARED, placed
 
 PATIENCE_S = 60  # a hang; nothing is measured against it
 MOST = 24  # of the occurrences of one call in one role
@@ -59,10 +61,6 @@ def fresh_address(host=None):
     """A loopback address that nobody has used: what an earlier server left in TIME_WAIT is of no matter here."""
     host = host or f"127.{random.randrange(64, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}"
     return f"{host}:{random.randrange(10000, 30000)}"
-
-
-def placed(args, folder):
-    return [re.sub("^FOLDER/", folder + "/", arg) for arg in args]
 
 
 # ---- processes ----
@@ -443,12 +441,10 @@ ROLES = [
     Inspect(),
 ]
 # With libsodium:
-SHARED = ["--psk", "FOLDER/psk"]
-PINNED = ["--key", "FOLDER/key", "--authorized-peers", "FOLDER/peers"]
 KEYED_ROLES = [
     Server("serve --psk", ["--wait", "epoll"], keys=SHARED),
     Client("call --psk", [*CALL, *SHARED, "-f", "FOLDER/big", "-m", "x", "-m", ""], [BIG, "x", ""], serve=SHARED),
-    Client("call --key", [*CALL, "--key", "FOLDER/my_key", "--peer-key", "FOLDER/public", "-m", "x"], ["x"], serve=PINNED),
+    Client("call --key", [*CALL, *MINE, "-m", "x"], ["x"], serve=PINNED),
 ]
 
 
@@ -551,20 +547,6 @@ def check_role(role, framed, folder, sample, sanitized, pool):
     return made, count["failed"]
 
 
-def make_keys(framed, folder):
-    """False: built without libsodium."""
-    for *args, public, name in (["psk", "--psk", "--id", "me", None, b""], ["key", "public", b""], ["my_key", "peers", b" me"]):
-        done = subprocess.run([framed, "keygen", "-o", *args], cwd=folder, check=False, capture_output=True)
-        if done.returncode == 7:
-            return False
-        if done.returncode != 0:
-            raise Failed(f"keygen: exit {done.returncode}, {done.stderr!r}")
-        if public:
-            with open(os.path.join(folder, public), "wb") as file:
-                file.write(done.stdout.rstrip() + name + b"\n")
-    return True
-
-
 def end(*_):
     stopping.set()  # the cases that wait are over at once
     for run in list(running):
@@ -587,7 +569,7 @@ def main():
             file.write(BIG)
         with open(os.path.join(folder, "frames"), "wb") as file:
             file.write(b"".join(struct.pack(">I", len(p)) + p for p in (b"one", b"", BIG.encode(), b"last")))
-        keyed = make_keys(os.path.abspath(options.framed), folder)
+        keyed = keys.make(os.path.abspath(options.framed), folder)
         for role in ROLES + (KEYED_ROLES if keyed else []):
             if options.only in role.name:
                 try:

@@ -1,11 +1,12 @@
 /*
  * swarm.c: many clients of one server, each a process that uses the library in one of its ways:
  *
- *   swarm LEDGER ADDRESS SECONDS MODE[:COUNT][@ADDRESS]...     swarm LEDGER show     swarm LEDGER hush|go
+ *   swarm LEDGER ADDRESS SECONDS MODE[/WAY][:COUNT][@ADDRESS]...     swarm LEDGER show     swarm LEDGER hush|go
  *
  * blocking     a call at a time           pipelined   many at once            foreign   several clients in a poll loop of ours
  * victims      as pipelined, killed with SIGKILL and replaced all the time    rude      peers that do what should not be done
  * good, steady as blocking and pipelined, with nothing asked that fails: every call must have its reply
+ * WAY is how it speaks (ways.h); without one it is plain, and rude peers have none.
  * SECONDS 0: until SIGTERM. Then calls under way may end, and what has not ended a minute after its deadline is lost.
  * Exit code 1: the ledger has losses.
  * Must not know: what stands between it and the server.
@@ -148,7 +149,7 @@ static void renew(struct caller *c)
         return;
     }
     caller_end(c);
-    caller_begin(c, ledger, c->address, c->worker);
+    caller_begin(c, ledger, c->to, c->worker);
 }
 
 static void foreign_round(struct caller *all)
@@ -165,12 +166,12 @@ static void foreign_round(struct caller *all)
     } while (!quiet_wanted() || left > 0);
 }
 
-static void foreign(const char *address, uint32_t worker)
+static void foreign(const struct target *to, uint32_t worker)
 {
     struct caller *all = calloc(FOREIGN, sizeof *all);
     if (all == NULL) exit(2);
     while (!atomic_load(&stop)) {
-        for (size_t i = 0; i < FOREIGN; i++) caller_begin(&all[i], ledger, address, worker);
+        for (size_t i = 0; i < FOREIGN; i++) caller_begin(&all[i], ledger, to, worker);
         foreign_round(all);
         for (size_t i = 0; i < FOREIGN; i++) caller_end(&all[i]);
         wait_for_noise();
@@ -180,13 +181,13 @@ static void foreign(const char *address, uint32_t worker)
 
 /* ---- workers ---- */
 
-static void callers(const char *mode, const char *address, uint32_t worker)
+static void callers(const char *mode, const struct target *to, uint32_t worker)
 {
     struct caller *c = malloc(sizeof *c);
     if (c == NULL) exit(2);
     bool good = strcmp(mode, "good") == 0 || strcmp(mode, "steady") == 0;
     while (!atomic_load(&stop)) {
-        caller_begin(c, ledger, address, worker);
+        caller_begin(c, ledger, to, worker);
         c->gentle = c->good = good;
         if (strcmp(mode, "blocking") == 0 || strcmp(mode, "good") == 0)
             blocking(c);
@@ -198,22 +199,22 @@ static void callers(const char *mode, const char *address, uint32_t worker)
     free(c);
 }
 
-static pid_t fork_callers(const char *mode, const char *address, uint32_t worker)
+static pid_t fork_callers(const char *mode, const struct target *to, uint32_t worker)
 {
     pid_t pid = fork();
     if (pid != 0) return pid;
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
-    callers(mode, address, worker);
+    callers(mode, to, worker);
     _exit(0);
 }
 
 /* Kills a client again and again; what it had begun died with it. */
-static void victims(const char *address, uint32_t worker)
+static void victims(const struct target *to, uint32_t worker)
 {
     struct ledger_worker *w = &ledger->workers[worker];
     uint64_t seed = ledger_seed();
     while (!atomic_load(&stop)) {
-        pid_t pid = fork_callers("pipelined", address, worker);
+        pid_t pid = fork_callers("pipelined", to, worker);
         if (pid < 0) exit(2);
         uint64_t until = ledger_clock_ms() + 20 + ledger_below(&seed, 1500);
         while (ledger_clock_ms() < until && !quiet_wanted()) ledger_pause(10);
@@ -227,21 +228,21 @@ static void victims(const char *address, uint32_t worker)
     }
 }
 
-static void run_worker(const char *mode, const char *address, uint32_t worker)
+static void run_worker(const char *mode, const struct target *to, uint32_t worker)
 {
     static const char *const modes[] = {"blocking", "pipelined", "good", "steady"};
     if (strcmp(mode, "victims") == 0) {
-        victims(address, worker);
+        victims(to, worker);
     } else if (strcmp(mode, "foreign") == 0) {
-        foreign(address, worker);
+        foreign(to, worker);
     } else if (strcmp(mode, "rude") == 0) {
         while (!atomic_load(&stop)) {
-            rude(ledger, address, &stop);
+            rude(ledger, to->address, &stop);
             wait_for_noise();
         }
     } else {
         for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
-            if (strcmp(mode, modes[i]) == 0) callers(mode, address, worker);
+            if (strcmp(mode, modes[i]) == 0) callers(mode, to, worker);
     }
 }
 
@@ -252,13 +253,16 @@ static size_t start_workers(char *spec, const char *address, pid_t *pids, uint32
     char *colon = strchr(spec, ':');
     if (colon != NULL) *colon++ = '\0';
     size_t n = colon != NULL ? strtoul(colon, NULL, 10) : 1;
+    char *way = strchr(spec, '/');
+    if (way != NULL) *way++ = '\0';
+    const struct target to = {.address = at != NULL ? at : address, .way = way_named(way != NULL ? way : "plain")};
     for (size_t i = 0; i < n; i++) {
         workers[i] = (uint32_t)(atomic_fetch_add(&ledger->workers_used, 1) % LEDGER_WORKERS);
         pids[i] = fork();
         if (pids[i] < 0) exit(2);
         if (pids[i] > 0) continue;
         (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
-        run_worker(spec, at != NULL ? at : address, workers[i]);
+        run_worker(spec, &to, workers[i]);
         _exit(0);
     }
     return n;
@@ -293,7 +297,7 @@ int main(int argc, char **argv)
     uint32_t workers[WORKERS_MOST];
     size_t n = 0;
     if (argc < 3) {
-        fprintf(stderr, "swarm LEDGER ADDRESS SECONDS MODE[:COUNT][@ADDRESS]... | show | hush | go\n");
+        fprintf(stderr, "swarm LEDGER ADDRESS SECONDS MODE[/WAY][:COUNT][@ADDRESS]... | show | hush | go\n");
         return 2;
     }
     ledger = ledger_open(argv[1]);

@@ -5,7 +5,7 @@
 #define FRAMED_TESTS_SWARM_H
 
 #include "ledger.h"
-#include <framed/net.h>
+#include "ways.h"
 
 enum { CALLER_OPEN = 32, CALLER_LARGEST = 300 << 10 };
 
@@ -20,7 +20,7 @@ struct open_call {
 struct caller {
     struct ledger *ledger;
     struct framed_client *client;
-    const char *address;
+    const struct target *to;
     bool gentle; /* asks for nothing but replies, patiently: whatever fails is the server's doing */
     bool good;   /* no fault is on its way either: a call without a reply is said */
     bool tried;  /* to connect */
@@ -31,7 +31,7 @@ struct caller {
     uint8_t request[CALLER_LARGEST];
 };
 
-void caller_begin(struct caller *c, struct ledger *l, const char *address, uint32_t worker);
+void caller_begin(struct caller *c, struct ledger *l, const struct target *to, uint32_t worker);
 /* Frees the client; what was open is abandoned. */
 void caller_end(struct caller *c);
 
