@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """framed on two hosts: network namespaces, and between them a cable (tun.c) that delays, loses, doubles and reorders packets,
-is cut and mended; resets from a packet filter; addresses that cannot be reached.
+is cut and mended; bytes that it changes behind TCP's back; resets from a packet filter; addresses that cannot be reached. Plain, with
+checksums, and with keys.
 
     net.py FRAMED TUN [--short]      prints "N checks, N failed"
 
@@ -24,6 +25,8 @@ import sys
 import tempfile
 import threading
 import time
+
+import keys
 
 PATIENCE_S = 120  # a hang; nothing is measured against it
 NEAR, FAR = f"framed-{os.getpid()}-near", f"framed-{os.getpid()}-far"  # clients, servers
@@ -125,7 +128,7 @@ class Process:
 
 
 class Cable:
-    """Between the hosts, while the `with` lasts. `packets`, `lost`, `doubled` and `overtaken` are known behind it."""
+    """Between the hosts, while the `with` lasts. `packets`, `lost`, `doubled`, `overtaken` and `spoilt` are known behind it."""
 
     def __init__(self, tun, **how):
         options = [part for name, value in how.items() for part in (f"--{name}", str(value))]
@@ -152,10 +155,10 @@ class Cable:
     def __exit__(self, *_):
         self._tun.signal(signal.SIGTERM)
         self._tun.wait()
-        counts = re.search(rb"(\d+) packets, (\d+) lost, (\d+) doubled, (\d+) overtaken", self._tun.out)
+        counts = re.search(rb"(\d+) packets, (\d+) lost, (\d+) doubled, (\d+) overtaken, (\d+) spoilt", self._tun.out)
         if not counts:
             raise Broken(f"the cable did not say what it did: {self._tun.err}")
-        self.packets, self.lost, self.doubled, self.overtaken = map(int, counts.groups())
+        self.packets, self.lost, self.doubled, self.overtaken, self.spoilt = map(int, counts.groups())
 
 
 def near_socket(port):
@@ -178,17 +181,24 @@ def near_socket(port):
 
 
 class Test:
-    def __init__(self, framed, tun):
+    """The programs, and how they speak: `way` is "plain" or one of keys.ways, with its options of a server and of a client."""
+
+    def __init__(self, framed, tun, way="plain", options=((), ())):
         self.framed = framed
         self.tun = tun
+        self.way = way
+        self._serves, self._calls = options
 
     def serve(self, *args):
-        server = Process(FAR, self.framed, "serve", *args)
+        server = Process(FAR, self.framed, "serve", *args, *self._serves)
         server.wait_for("a server starts", lambda: READY.search(server.err))
         return server
 
     def call(self, *args, stdin=subprocess.PIPE):
-        return Process(NEAR, self.framed, "call", *args, stdin=stdin)
+        return Process(NEAR, self.framed, "call", *args, *self._calls, stdin=stdin)
+
+    def ping(self, *args):
+        return Process(NEAR, self.framed, "ping", *args, *self._calls)
 
     def drain(self, server):
         server.signal(signal.SIGTERM)
@@ -213,6 +223,7 @@ def frames_of(seed):
 
 def right_replies(test, calls, name, loss, jitter):
     """Transfers, pipelined calls and pings at once, over a cable that loses, delays, doubles and reorders."""
+    name = f"{name}, {test.way}"
     lines = b"".join(b"line %d\n" % i for i in range(calls))
     before = checks
     with Cable(test.tun, delay=20, jitter=jitter, loss=loss, double=1, seed=1) as cable:
@@ -226,7 +237,7 @@ def right_replies(test, calls, name, loss, jitter):
         feeders = [threading.Thread(target=lambda c, d: (c.feed(d), c.process.stdin.close()), args=run) for run in runs]
         for feeder in feeders:
             feeder.start()
-        pings = [Process(NEAR, test.framed, "ping", address, "-c", "20", "-i", "20ms", "-t", "60s") for address in at]
+        pings = [test.ping(address, "-c", "20", "-i", "20ms", "-t", "60s") for address in at]
         for feeder in feeders:
             feeder.join()
         for call, data in runs:
@@ -241,6 +252,34 @@ def right_replies(test, calls, name, loss, jitter):
     check(min(cable.lost, cable.doubled, cable.overtaken) > 0, f"{name}: the cable was as bad as was asked", vars(cable))
     print(f"{name}: {checks - before} checks; {sum(len(data) for _, data in runs)} bytes each way; {cable.packets} packets, "
           f"{cable.lost} lost, {cable.doubled} doubled, {cable.overtaken} overtaken", flush=True)
+
+
+# ---- a cable that changes what passes ----
+
+
+def spoilt(test):
+    """Each call has its right replies, in order, until it fails and says so. Plain frames show that TCP notices nothing."""
+    before = checks
+    data = b"".join(struct.pack(">I", 1000) + random.Random(i).randbytes(1000) for i in range(20))
+    whole = failed_calls = wrong = 0
+    with Cable(test.tun, delay=1, spoil=2, seed=2) as cable:
+        server = test.serve(f"{FAR_IP}:{EPOLL}")
+        for _ in range(40):
+            call = test.call(f"{FAR_IP}:{EPOLL}", "--framed", "-o", "framed", "-t", "10s")
+            call.feed(data)
+            code = call.wait()
+            whole += (code, call.out) == (0, data)
+            wrong += not data.startswith(call.out) or (code == 0 and call.out != data)
+            failed_calls += code in (1, 3, 4, 5) and len(call.err.splitlines()) == 1
+        test.drain(server)
+    if test.way == "plain":
+        check(wrong > 0, "what the cable changes passes TCP's checksum", vars(cable))
+    else:
+        check(wrong == 0, f"spoilt, {test.way}: no reply is wrong", f"{wrong} are")
+        check(whole > 0 and failed_calls > 0 and whole + failed_calls == 40, f"spoilt, {test.way}: each call ends well or says why not",
+              f"{whole} and {failed_calls} of 40")
+    print(f"spoilt, {test.way}: {checks - before} checks; {cable.packets} packets, {cable.spoilt} spoilt; of 40 calls {whole} "
+          f"had all replies, {failed_calls} failed, {wrong} had wrong ones", flush=True)
 
 
 # ---- a cut ----
@@ -279,11 +318,11 @@ def ended(call, code, outcome, words, what):
     check(found[:1] == ["reply"] and len(found) > 1 and set(found[1:]) <= outcome, f"{what}: outcomes", found)
 
 
-def cut_cable(test, port, way):
+def cut_cable(test, port, wait):
     before = checks
     hello = struct.pack(">I", 5) + b"hello"
     with Cable(test.tun, delay=20, rate=20000) as cable:
-        server = test.serve(f"{FAR_IP}:{port}", "--wait", way, "--send-timeout", "5s", "--idle-timeout", "10s",
+        server = test.serve(f"{FAR_IP}:{port}", "--wait", wait, "--send-timeout", "5s", "--idle-timeout", "10s",
                             "--frame-timeout", "5s")
         # A short cut harms nobody: what was lost is sent again.
         call = begun(test, port, "-t", "60s")
@@ -296,9 +335,11 @@ def cut_cable(test, port, way):
 
         # A long one.
         call = begun(test, port, "-t", "5s")
-        socks = [raw(port, hello, 9), raw(port, hello + struct.pack(">I", 4000) + b"x" * 2000, 9)]
-        socks.append(raw(port, struct.pack(">I", 2 << 20) + bytes(2 << 20), 100000))  # most of the reply is still there
-        ping = Process(NEAR, test.framed, "ping", f"{FAR_IP}:{port}", "-c", "60", "-i", "100ms", "-t", "2s")
+        socks = []  # which speak plain frames
+        if test.way == "plain":
+            socks = [raw(port, hello, 9), raw(port, hello + struct.pack(">I", 4000) + b"x" * 2000, 9)]
+            socks.append(raw(port, struct.pack(">I", 2 << 20) + bytes(2 << 20), 100000))  # most of the reply is still there
+        ping = test.ping(f"{FAR_IP}:{port}", "-c", "60", "-i", "100ms", "-t", "2s")
         ping.wait_for("two pings", lambda: ping.out.count(b"\n") >= 2)
         cable.cut()
         call.feed(b"after\nafter\n")
@@ -308,37 +349,38 @@ def cut_cable(test, port, way):
         check(code == 4 and "not connected within 2 s" in late.err, "a call begun in the cut", f"exit {code}, {late.err!r}")
         code = ping.wait()
         check(code == 1 and b" replied, " in ping.out, "ping loses some", f"exit {code}, {ping.out[-200:]!r}")
-        for words, n in (("idle for too long", 3), ("a frame was not finished in time", 1), ("does not take what is sent", 1)):
+        left = (("idle for too long", 3), ("a frame was not finished in time", 1), ("does not take what is sent", 1))
+        for words, n in left if socks else (("idle for too long", 2),):
             server.wait_for(f"the server gives a dead peer up: {words}", lambda w=words, n=n: server.err.count(w) == n)
-        check(server.err.count(" closed: ") == 6, "every connection was let go", server.err)
+        check(server.err.count(" closed: ") == 3 + len(socks), "every connection was let go", server.err)
         for sock in socks:
             sock.close()
         cable.mend()
         test.assert_serves(port, "after the cut")
         test.drain(server)
     check(cable.lost > 0, "the cable was cut", vars(cable))
-    print(f"cut, --wait {way}: {checks - before} checks; {cable.packets} packets, {cable.lost} lost", flush=True)
+    print(f"cut, --wait {wait}, {test.way}: {checks - before} checks; {cable.packets} packets, {cable.lost} lost", flush=True)
 
 
 # ---- resets ----
 
 
-def resets(test, port, way):
+def resets(test, port, wait):
     before = checks
     with Cable(test.tun, delay=5):
-        server = test.serve(f"{FAR_IP}:{port}", "--wait", way)
+        server = test.serve(f"{FAR_IP}:{port}", "--wait", wait)
         call = begun(test, port)
         with packet_filter(NEAR, "output", f"tcp dport {port} reject with tcp reset"):
             call.feed(b"after\n")
             ended(call, 1, {"maybe_executed", "not_executed"}, "reset", "a call that is reset")
-        sock = raw(port, struct.pack(">I", 5) + b"hello", 9)
+        call = begun(test, port)
         with packet_filter(NEAR, "input", f"tcp sport {port} reject with tcp reset"):
-            sock.sendall(struct.pack(">I", 5) + b"hello")
+            call.feed(b"after\n")
             server.wait_for("the server notices a reset", lambda: "closed: the connection was reset" in server.err)
-        sock.close()
+        call.signal(signal.SIGKILL)
         test.assert_serves(port, "after the resets")
         test.drain(server)
-    print(f"resets, --wait {way}: {checks - before} checks", flush=True)
+    print(f"resets, --wait {wait}, {test.way}: {checks - before} checks", flush=True)
 
 
 # ---- nobody there ----
@@ -398,24 +440,35 @@ def main():
     parser.add_argument("tun")
     parser.add_argument("--short", action="store_true")
     options = parser.parse_args()
-    test = Test(os.path.abspath(options.framed), os.path.abspath(options.tun))
+    programs = os.path.abspath(options.framed), os.path.abspath(options.tun)
+    test = Test(*programs)
+    folder = tempfile.TemporaryDirectory()  # of keys
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         hosts()
+        guarded = [Test(*programs, way, both) for way, both in keys.ways(programs[0], folder.name).items()]
         right_replies(test, 300, "loss 2 %", 2, 15)
         resets(test, POLL, "poll")
         unreachable(test)
+        for each in (test, *guarded):
+            spoilt(each)
+        for each in guarded[-1:] if options.short else guarded:
+            right_replies(each, 300, "loss 2 %", 2, 15)
+            resets(each, EPOLL, "epoll")
         if not options.short:
             right_replies(test, 1000, "loss 1 %", 1, 5)
             right_replies(test, 1000, "loss 5 %", 5, 30)
             resets(test, EPOLL, "epoll")
             cut_cable(test, EPOLL, "epoll")
             cut_cable(test, POLL, "poll")
+            for each in guarded[1:]:
+                cut_cable(each, EPOLL, "epoll")
     except Broken as failure:
         check(False, "the rig", failure)
     finally:
         clean_up()
+        folder.cleanup()
     print(f"{checks} checks, {failed} failed")
     return 0 if checks > 0 and failed == 0 else 1
 

@@ -1,12 +1,13 @@
 /*
  * tun.c: a bad cable between two network namespaces: a TUN device in each, and here what a packet meets between them: delay,
- * jitter (which lets packets overtake each other), loss, duplication, a rate.
+ * jitter (which lets packets overtake each other), loss, duplication, a rate; and what they carry is spoilt, so that TCP does not
+ * notice.
  *
- *     tun NAMESPACE NAMESPACE [--delay MS] [--jitter MS] [--loss PERCENT] [--double PERCENT] [--rate KBIT] [--seed N]
+ *     tun NAMESPACE NAMESPACE [--delay MS] [--jitter MS] [--loss PERCENT] [--double PERCENT] [--rate KBIT] [--spoil PERCENT] [--seed N]
  *
  * Both devices are called "cable"; who starts this gives them addresses after the line "ready". SIGUSR1 cuts the cable (every
  * packet is lost, also those under way), SIGUSR2 mends it. SIGTERM prints what happened and ends. Linux, root.
- * Must not know what is in the packets.
+ * Must not know what is in the packets, but where those of TCP carry something.
  * Invariants: `line` is a heap by (due, number); a packet that finds it full is lost, like any other.
  */
 #define _GNU_SOURCE
@@ -14,6 +15,7 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -39,11 +41,11 @@ struct packet {
 static struct packet *line[MOST_PACKETS];
 static size_t waiting;
 static int ends[2];
-static double delay_ms, jitter_ms, loss, twice, rate_kbit;
+static double delay_ms, jitter_ms, loss, twice, rate_kbit, spoiling;
 static uint64_t dice = 1;
 static uint64_t free_ns[2]; /* until when each direction is busy sending, at the rate */
 static uint64_t newest[2];  /* the highest number delivered in each direction */
-static uint64_t read_count, lost, doubled, overtaken;
+static uint64_t read_count, lost, doubled, overtaken, spoilt;
 static volatile sig_atomic_t cut, over;
 
 static void fail(const char *what)
@@ -100,6 +102,25 @@ static struct packet *pop(void)
 
 /* ---- packets ---- */
 
+/* Two 16-bit words of what a packet of TCP carries change places: its checksum, which is their sum, stays as it was. False: they are
+ * alike, or it carries less than two. The headers have no extensions but TCP's options. */
+static bool spoil(uint8_t *bytes, size_t len)
+{
+    bool six = bytes[0] >> 4 == 6;
+    size_t at = six ? 40 : (size_t)(bytes[0] & 15) * 4;
+    if (len < at + 20 || bytes[six ? 6 : 9] != IPPROTO_TCP) return false;
+    at += (size_t)(bytes[at + 12] >> 4) * 4;
+    if (len < at + 4) return false;
+    size_t words = (len - at) / 2;
+    uint8_t *one = bytes + at + 2 * (size_t)(chance() * (double)words),
+            *other = bytes + at + 2 * (size_t)(chance() * (double)words);
+    uint8_t was[2];
+    memcpy(was, one, 2);
+    memcpy(one, other, 2);
+    memcpy(other, was, 2);
+    return memcmp(one, other, 2) != 0;
+}
+
 static void send_off(int from, const uint8_t *bytes, size_t len, uint64_t now)
 {
     struct packet *p = waiting < MOST_PACKETS ? malloc(sizeof *p) : NULL;
@@ -125,6 +146,7 @@ static void take(int from)
     while ((n = read(ends[from], bytes, sizeof bytes)) > 0) {
         uint64_t now = now_ns();
         read_count++;
+        if (chance() * 100 < spoiling && spoil(bytes, (size_t)n)) spoilt++;
         send_off(from, bytes, (size_t)n, now);
         if (chance() * 100 < twice) {
             doubled++;
@@ -183,6 +205,8 @@ static void read_options(int argc, char **argv)
             twice = value;
         else if (strcmp(argv[i], "--rate") == 0)
             rate_kbit = value;
+        else if (strcmp(argv[i], "--spoil") == 0)
+            spoiling = value;
         else if (strcmp(argv[i], "--seed") == 0)
             dice = (uint64_t)value * 2 + 1; /* never 0 */
         else
@@ -191,7 +215,7 @@ static void read_options(int argc, char **argv)
     if (argc < 3 || argc % 2 == 0) {
         (void)fprintf(stderr,
                       "usage: tun NAMESPACE NAMESPACE [--delay MS] [--jitter MS] [--loss PERCENT] [--double PERCENT] "
-                      "[--rate KBIT] [--seed N]\n");
+                      "[--rate KBIT] [--spoil PERCENT] [--seed N]\n");
         exit(2);
     }
 }
@@ -221,8 +245,9 @@ int main(int argc, char **argv)
         deliver_due();
         for (int i = 0; i < 2; i++) take(i);
     }
-    (void)printf("%llu packets, %llu lost, %llu doubled, %llu overtaken\n", (unsigned long long)read_count,
-                 (unsigned long long)lost, (unsigned long long)doubled, (unsigned long long)overtaken);
+    (void)printf("%llu packets, %llu lost, %llu doubled, %llu overtaken, %llu spoilt\n", (unsigned long long)read_count,
+                 (unsigned long long)lost, (unsigned long long)doubled, (unsigned long long)overtaken,
+                 (unsigned long long)spoilt);
     while (waiting > 0) free(pop());
     return 0;
 }
