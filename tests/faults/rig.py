@@ -275,8 +275,8 @@ class Good:
         self._bounds.hold(self.replies > 0, "the good clients had no reply at all")
 
 
-def serves_on(server, bounds, when):
-    done = run_call(server.address, "-m", "hello", "-m", "again", "-o", "text")
+def serves_on(server, bounds, when, *mine):
+    done = run_call(server.address, "-m", "hello", "-m", "again", "-o", "text", *mine)
     bounds.hold((done.returncode, done.stdout) == (0, b"hello\nagain\n"), f"{when}: exit {done.returncode}, {done.stderr}")
 
 
