@@ -261,7 +261,7 @@ FRAMED_API size_t framed_opening_wants(const struct framed_opening *o);
  */
 FRAMED_API FRAMED_MUST_USE enum framed_status framed_opening_end(struct framed_opening *o);
 
-/* Once it has failed: why. Valid as long as *o. */
+/* Why it has failed; valid as long as *o. NULL: it has not. */
 FRAMED_API const struct framed_fault *framed_opening_fault(const struct framed_opening *o);
 
 /* Whether a HELLO came with it: not on a plain connection, and not from an acceptor whose HELLO travels in the handshake. */

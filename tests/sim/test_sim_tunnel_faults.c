@@ -259,24 +259,34 @@ static void memory_may_run_out_at_any_point(void **state)
     each_allocation_fails(METER_ONWARD, "that and all after it");
 }
 
+/* How often it was reached. */
+static uint64_t each_time_fails(enum sim_op op, enum framed_protection p, enum framed_status status)
+{
+    uint64_t n = 0;
+    for (bool reached = true; reached && n < 400;) {
+        struct talk t;
+        talk_start(&t, p);
+        sim_fail(op, ++n, status);
+        talk_all(&t, p);
+        reached = sim_failures_reached() > 0;
+        sim_fail_never();
+        talk_end(&t, p);
+    }
+    return n - 1;
+}
+
+/* With what it says of itself, and with what only a decoder says. */
 static void any_operation_of_the_system_may_fail(void **state)
 {
     (void)state;
     for (size_t i = 0; i < KEYED; i++) {
         for (int op = 0; op < OP_COUNT; op++) {
-            uint64_t n = 0;
-            for (bool reached = true; reached && n < 400;) {
-                struct talk t;
-                talk_start(&t, keyed[i]);
-                sim_fail((enum sim_op)op, ++n, op == OP_RECEIVED || op == OP_SENT ? FRAMED_RESET : FRAMED_OS);
-                talk_all(&t, keyed[i]);
-                reached = sim_failures_reached() > 0;
-                sim_fail_never();
-                talk_end(&t, keyed[i]);
-            }
-            if (n > 1)
+            enum framed_status own = op == OP_RECEIVED || op == OP_SENT ? FRAMED_RESET : FRAMED_OS;
+            uint64_t n = each_time_fails((enum sim_op)op, keyed[i], own);
+            (void)each_time_fails((enum sim_op)op, keyed[i], FRAMED_MALFORMED);
+            if (n > 0)
                 print_message("protection %d: %s failed %llu times\n", (int)keyed[i], sim_op_name((enum sim_op)op),
-                              (unsigned long long)n - 1);
+                              (unsigned long long)n);
         }
     }
 }
