@@ -12,9 +12,14 @@
 
 enum { CALLS = 6 };
 
+/* What the client speaks; the server takes both. With keys: test_sim_tunnel_faults.c. */
+static const enum framed_protection spoken[] = {FRAMED_UNPROTECTED, FRAMED_CRC32C};
+enum { SPOKEN = sizeof spoken / sizeof *spoken };
+
 struct talk {
     struct rig rig; /* first: what the handler gets */
     struct framed_client *client;
+    enum framed_protection protection; /* the client's */
     uint64_t ids[CALLS];
     int ended[CALLS];
     size_t begun;
@@ -96,7 +101,10 @@ static void talk_once(struct talk *t, struct framed_bytes body)
 
 static void talk_as_client(struct talk *t, const uint8_t *big, size_t n)
 {
-    if (framed_client_new(NULL, &t->client) != FRAMED_OK) return;
+    struct framed_client_config config;
+    framed_client_config_init(&config, sizeof config);
+    config.protection = t->protection;
+    if (framed_client_new(&config, &t->client) != FRAMED_OK) return;
     if (framed_client_connect(t->client, WHERE, 1000) == FRAMED_OK) {
         talk_once(t, framed_bytes_str("hello"));
         sim_at(10, answer_later, &t->rig);
@@ -132,9 +140,9 @@ static void talk_as_strangers(const uint8_t *big)
     sim_run_ms(50);
 }
 
-static void talk_start(struct talk *t, uint64_t seed)
+static void talk_start(struct talk *t, enum framed_protection protection, uint64_t seed)
 {
-    memset(t, 0, sizeof *t);
+    *t = (struct talk){.protection = protection};
     rig_start(&t->rig, seed);
     t->rig.config.workers = 2;
     t->rig.before = note_execution;
@@ -178,25 +186,28 @@ static void talk_end(struct talk *t)
 
 static void conversation_without_failures_is_right(void **state)
 {
-    struct talk t;
     (void)state;
-    talk_start(&t, 0);
-    talk_all(&t);
-    assert_int_equal(t.begun, CALLS);
-    assert_int_equal(t.right, CALLS);
-    assert_int_equal(t.rig.started, 4 + CALLS + 1 + 1 + 1 + 3);
-    talk_end(&t);
+    for (size_t i = 0; i < SPOKEN; i++) {
+        struct talk t;
+        talk_start(&t, spoken[i], 0);
+        talk_all(&t);
+        assert_int_equal(t.begun, CALLS);
+        assert_int_equal(t.right, CALLS);
+        assert_int_equal(t.rig.started, 4 + CALLS + 1 + 1 + 1 + 3);
+        talk_end(&t);
+    }
 }
 
 /* ---- memory ---- */
 
-static void each_allocation_fails(enum meter_failing failing, uint64_t seed, const char *how)
+static void each_allocation_fails(enum meter_failing failing, enum framed_protection protection, uint64_t seed,
+                                  const char *how)
 {
     uint64_t n = 0;
     bool reached = true;
     while (reached) {
         struct talk t;
-        talk_start(&t, seed);
+        talk_start(&t, protection, seed);
         meter_fail_at(sim_meter(), ++n, failing);
         talk_all(&t);
         reached = meter_reached(sim_meter()) > 0;
@@ -210,14 +221,16 @@ static void each_allocation_fails(enum meter_failing failing, uint64_t seed, con
 static void every_allocation_may_fail_once(void **state)
 {
     (void)state;
-    each_allocation_fails(METER_ONCE, 0, "once");
-    each_allocation_fails(METER_ONCE, 5, "once, with dice");
+    each_allocation_fails(METER_ONCE, FRAMED_UNPROTECTED, 0, "once");
+    each_allocation_fails(METER_ONCE, FRAMED_UNPROTECTED, 5, "once, with dice");
+    each_allocation_fails(METER_ONCE, FRAMED_CRC32C, 0, "once, with checksums");
 }
 
 static void every_allocation_may_fail_from_then_on(void **state)
 {
     (void)state;
-    each_allocation_fails(METER_ONWARD, 0, "from then on");
+    each_allocation_fails(METER_ONWARD, FRAMED_UNPROTECTED, 0, "from then on");
+    each_allocation_fails(METER_ONWARD, FRAMED_CRC32C, 0, "from then on, with checksums");
 }
 
 /* ---- the system ---- */
@@ -230,13 +243,13 @@ static const enum framed_status failures[] = {FRAMED_TOO_LARGE,   FRAMED_TRUNCAT
 enum { FAILURES = sizeof failures / sizeof *failures };
 
 /* Gives how often the operation occurred. */
-static uint64_t each_time_fails(enum sim_op op, enum framed_status status, bool onward)
+static uint64_t each_time_fails(enum sim_op op, enum framed_protection protection, enum framed_status status, bool onward)
 {
     uint64_t n = 0;
     bool reached = true;
     while (reached) {
         struct talk t;
-        talk_start(&t, 0);
+        talk_start(&t, protection, 0);
         n++;
         if (onward)
             sim_fail_onward(op, n, status);
@@ -254,12 +267,14 @@ static void every_operation_of_the_system_may_fail_with_every_status(void **stat
 {
     (void)state;
     for (int op = 0; op < OP_COUNT; op++) {
-        uint64_t n = 0;
         if (op == OP_ADOPT || op == OP_ADDRESS_UNIX) continue; /* not part of this conversation: below */
-        for (size_t i = 0; i < FAILURES; i++) n = each_time_fails((enum sim_op)op, failures[i], false);
-        print_message("%s fails at each of %llu times, with each of %d statuses\n", sim_op_name((enum sim_op)op),
-                      (unsigned long long)n, (int)FAILURES);
-        assert_true(n > 0);
+        for (size_t k = 0; k < SPOKEN; k++) {
+            uint64_t n = 0;
+            for (size_t i = 0; i < FAILURES; i++) n = each_time_fails((enum sim_op)op, spoken[k], failures[i], false);
+            print_message("%s fails at each of %llu times, with each of %d statuses%s\n", sim_op_name((enum sim_op)op),
+                          (unsigned long long)n, (int)FAILURES, k > 0 ? ", with checksums" : "");
+            assert_true(n > 0);
+        }
     }
 }
 
@@ -268,8 +283,7 @@ static void every_operation_of_the_system_may_fail_from_then_on(void **state)
     (void)state;
     for (int op = 0; op < OP_COUNT; op++) {
         if (op == OP_ADOPT || op == OP_ADDRESS_UNIX) continue;
-        uint64_t n = each_time_fails((enum sim_op)op, FRAMED_OS, true);
-        assert_true(n > 0);
+        for (size_t k = 0; k < SPOKEN; k++) assert_true(each_time_fails((enum sim_op)op, spoken[k], FRAMED_OS, true) > 0);
     }
 }
 
@@ -718,7 +732,7 @@ static void random_worlds_end_well(void **state)
     for (uint64_t seed = 1; seed <= worlds; seed++) {
         struct talk t;
         uint64_t dice = seed * 7919;
-        talk_start(&t, seed);
+        talk_start(&t, spoken[seed % SPOKEN], seed);
         sim_capacity(1 + (size_t)(splits_random(&dice) % 30000));
         sim_events_per_wait((size_t)(splits_random(&dice) % 4));
         t.rig.config.max_calls = (uint32_t)(splits_random(&dice) % 4);
