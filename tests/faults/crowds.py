@@ -166,6 +166,51 @@ def slowloris(bounds, short):
             f"{good.replies} good replies meanwhile")
 
 
+# ---- who never says who he is ----
+
+# What each has sent of an opening when it stalls: nothing, half a preface, half a length, half a HELLO.
+OPENINGS = (b"", b"\xf7F", b"\xf7F\x01\x80\0\0", b"\xf7F\x01\x80" + rig.LENGTH.pack(40) + bytes(20))
+
+
+class Stranger(Stalled):
+    def __init__(self, port, i):
+        super().__init__(port, i)
+        self.patient = self.trickles = False
+        self.sends = OPENINGS[i % len(OPENINGS)]
+
+    def stall(self):
+        with contextlib.suppress(ConnectionError):  # one of its address may have come since
+            super().stall()
+
+
+def strangers(bounds, short):
+    """2b. Thousands that stop inside an opening, where keys are wanted: who is in, and who comes from elsewhere, notices nothing."""
+    ways = rig.ways()
+    if "psk" not in ways:
+        return "built without libsodium: left out"
+    options, mine = ways["psk"]
+    n = min(2000 if short else 19000, rig.raise_own_descriptors() - 500)
+    server = rig.Serve(*options, "--max-conns", str(n + 200))
+    at_first = rig.descriptors(server.pid)
+    rig.serves_on(server, bounds, "before", *mine)
+    rss = rig.memory_kib(server.pid)
+    good = rig.Good(server, bounds, mine=mine)
+    came = []
+    for i in range(n):
+        came.append(Stranger(server.port, i))
+        came[-1].stall()
+    ended, _ = await_ends(came, bounds)
+    bounds.hold(ended == n, f"{ended} of {n} were ended")
+    good.end()
+    rig.has_descriptors(server, at_first, "when all have gone")
+    memory = (rig.memory_kib(server.pid, "VmHWM") - rss) * 1024 // n
+    bounds.hold(memory <= IDLE + 4096, f"{memory} bytes for each stranger")
+    rig.serves_on(server, bounds, "after", *mine)
+    rig.drains(server, bounds)
+    bounds.hold(server.accounted() == n + good.connections + 2, f"{server.accounted()} ends of {n + good.connections + 2}")
+    return f"{n} strangers of 8 addresses, all ended; {memory} bytes each; {good.replies} good replies meanwhile"
+
+
 # ---- who never reads ----
 
 SEND_S = 5

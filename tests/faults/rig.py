@@ -228,18 +228,27 @@ def run_call(address, *options, data=b"", **more):
 
 
 class Good:
-    """Who wants nothing but replies, all the time: `framed call` again and again, and a connection that stays."""
+    """Who wants nothing but replies, all the time: `framed call` again and again, and a connection that stays (with the options
+    `mine` a `framed ping`)."""
 
-    def __init__(self, server, bounds, callers=2):
+    def __init__(self, server, bounds, callers=2, mine=()):
         self.replies = 0
         self.connections = 1
         self._server = server
         self._bounds = bounds
         self._lock = threading.Lock()
         self._over = threading.Event()
-        self._stays = dial(server.port)
-        self._threads = [threading.Thread(target=self._repeat, args=(talk,), daemon=True)
-                         for talk in [self._call] * callers + [self._talk]]
+        self._mine = mine
+        talks = [self._call] * callers
+        if mine:
+            self._said = os.path.join(DIRECTORY, "ping")
+            with open(self._said, "wb") as out:
+                self._stays = start(FRAMED, "ping", server.address, "-i", "5ms", "-t", f"{PATIENCE_S}s", *mine, stdout=out)
+            wait_until(lambda: os.path.getsize(self._said) > 0, "the first ping's reply")
+        else:
+            self._stays = dial(server.port)
+            talks.append(self._talk)
+        self._threads = [threading.Thread(target=self._repeat, args=(talk,), daemon=True) for talk in talks]
         for thread in self._threads:
             thread.start()
 
@@ -254,7 +263,7 @@ class Good:
     def _call(self):
         sizes = [random.choice((0, 1, 100, 4096, 70000)) for _ in range(50)]
         data = b"".join(frame(os.urandom(n)) for n in sizes)
-        done = run_call(self._server.address, "--framed", "-o", "framed", "-t", f"{PATIENCE_S}s", data=data)
+        done = run_call(self._server.address, "--framed", "-o", "framed", "-t", f"{PATIENCE_S}s", *self._mine, data=data)
         self._bounds.hold((done.returncode, done.stdout) == (0, data),
                           f"a good client: exit {done.returncode}, {len(done.stdout)} of {len(data)} bytes, {done.stderr}")
         with self._lock:
@@ -271,7 +280,13 @@ class Good:
         self._over.set()
         for thread in self._threads:
             thread.join(PATIENCE_S)
-        self._stays.close()
+        if self._mine:
+            code = end(self._stays, signal.SIGINT)
+            with open(self._said, "rb") as out:
+                said = out.read()[-400:]
+            self._bounds.hold(code == 0 and b", 0 lost" in said, f"a ping that stays: exit {code}, {said}")
+        else:
+            self._stays.close()
         self._bounds.hold(self.replies > 0, "the good clients had no reply at all")
 
 

@@ -16,7 +16,7 @@ import crowds
 import ends
 import rig
 
-RIGS = (crowds.no_descriptors, crowds.slowloris, crowds.never_read, ends.sigkill, ends.resets, ends.full_disk)
+RIGS = (crowds.no_descriptors, crowds.slowloris, crowds.strangers, crowds.never_read, ends.sigkill, ends.resets, ends.full_disk)
 
 
 def processor_s():
