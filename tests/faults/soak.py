@@ -13,6 +13,7 @@ resident, the heap trimmed before, is more: of a page that holds one block all i
 was in use.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -59,6 +60,9 @@ class World:
         rig.wait_until(self.is_quiet, f"{self.name}: quiet", 240)
         looks = self.ledger.figures()["looks"]
         rig.wait_until(lambda: self.ledger.figures()["looks"] >= looks + 2, f"{self.name}: looked at", 240)
+        # Who waited to be accepted while descriptors were short, and has gone, may come only now: for a moment.
+        with contextlib.suppress(TimeoutError):
+            rig.wait_until(lambda: rig.descriptors(self.server.pid) == self.fds, "as many descriptors as at first", 20)
         figures = self.ledger.figures()
         fds = rig.descriptors(self.server.pid)
         if fds != self.fds:
