@@ -119,8 +119,8 @@ FRAMED_MUST_USE enum framed_status framed_handshake_init(struct framed_handshake
 size_t framed_handshake_says(const struct framed_handshake *hs);
 
 /*
- * Writes the next frame of ours, *n bytes, to `to`, which has room for as many as framed_handshake_says says. FRAMED_MORE: it is not our turn, or we
- * have said everything. FRAMED_AUTH: with what the peer sent earlier nothing can be agreed.
+ * Writes the next frame of ours, *n bytes, to `to`, which has room for as many as framed_handshake_says says. FRAMED_MORE: it is
+ * not our turn, or we have said everything. FRAMED_AUTH: with what the peer sent earlier nothing can be agreed.
  *
  * The connector asks framed_handshake_peer_key, and ends here if it is not a key it trusts, BEFORE it says message 3: that shows who
  * it is, and makes the acceptor believe that it may speak.

@@ -94,8 +94,8 @@ enum framed_status framed_noise_decrypt(struct framed_noise_cipher *c, struct fr
 }
 
 /*
- * The same once more, of pieces (RFC 8439 §2.8): the first block of the key stream is the key of the tag, the others encrypt. Long pieces
- * go through the cipher on their way, by whole blocks; the memory that a copy would take costs a twentieth of the time.
+ * The same once more, of pieces (RFC 8439 §2.8): the first block of the key stream is the key of the tag, the others encrypt. Long
+ * pieces go through the cipher on their way, by whole blocks; to copy them first would take a twentieth of the time.
  */
 enum { BLOCK = 64, STRIDE = 8 * BLOCK /* which fast implementations take at once */, COPIED_BELOW = 4 * STRIDE };
 

@@ -172,7 +172,10 @@ static void note_peer(struct framed_client *c, enum framed_status st)
     c->peer_known = t != NULL && (st == FRAMED_OK || t->refused);
     if (!c->peer_known) return;
     memcpy(c->peer_key, t->key, sizeof c->peer_key);
-    if (t->session != NULL) memcpy(c->peer_hash, t->session->hash, sizeof c->peer_hash);
+    if (t->session != NULL)
+        memcpy(c->peer_hash, t->session->hash, sizeof c->peer_hash);
+    else
+        memset(c->peer_hash, 0, sizeof c->peer_hash);
 }
 
 static void conn_connected(struct conn *conn, enum framed_status st)

@@ -122,13 +122,14 @@ void framed_conn_why(const struct conn *c, enum framed_status why, char *text, s
     const struct channel *ch = c->channel;
     bool of_peer = why != FRAMED_TIMEOUT || c->late == LATE_OPENING; /* and not of a deadline of ours, or the caller's */
     if (ch != NULL && of_peer && framed_channel_why(ch, why, text, size)) return;
-    if (why != FRAMED_TOO_LARGE || (c->io == NULL && ch == NULL)) {
+    bool opening = ch != NULL && !ch->is_open;
+    if (why != FRAMED_TOO_LARGE || (c->io == NULL && !opening)) {
         (void)snprintf(text, size, "%s", why == FRAMED_TIMEOUT ? late_text(c->late) : framed_status_text(why));
         return;
     }
     uint32_t trailer = framed_conn_trailer(c);
-    uint32_t claimed = c->io != NULL ? c->io->claimed : framed_channel_claimed(ch);
-    uint32_t most = c->io != NULL ? c->io->reader.scan.max_frame - trailer : c->kind->max_frame;
+    uint32_t claimed = opening ? framed_channel_claimed(ch) : c->io->claimed;
+    uint32_t most = opening ? c->kind->max_frame : c->io->reader.scan.max_frame - trailer;
     const char *hint = framed_length_hint(claimed);
     if (claimed <= FRAMED_FRAME_MOST) claimed -= trailer; /* it is above a limit that is not below that */
     (void)snprintf(text, size, "a frame of %lu bytes was claimed, at most %lu are allowed%s%s", (unsigned long)claimed,
@@ -459,6 +460,8 @@ void framed_conn_uncork(struct conn *c)
     watch(c); /* while it was corked, nothing was late */
 }
 
+static void receive_opening(struct conn *c);
+
 static void sock_sent(struct os_socket *s, enum framed_status st, size_t n)
 {
     struct conn *c = conn_of(s);
@@ -469,6 +472,7 @@ static void sock_sent(struct os_socket *s, enum framed_status st, size_t n)
         left(c, n);
         framed_conn_flush(c);
     }
+    if (c->in == IN_OPENING && !c->closing) receive_opening(c);
     framed_conn_resume(c);
 }
 
@@ -641,13 +645,16 @@ static void discard_rest(struct conn *c)
 
 /* ---- opening ---- */
 
-/* Who connects takes the opening alone: what follows it is received where the owner wants it. */
+/*
+ * Who connects takes the opening alone: what follows it is received where the owner wants it. While a part of a handshake is being sent
+ * nothing that the peer may honestly say can have come, and what lies in the tunnel must not be added to.
+ */
 static void receive_opening(struct conn *c)
 {
     struct channel *ch = c->channel;
-    bool alone = c->kind->terms.connects;
-    enum framed_status st =
-        framed_os_receive(&c->sock, alone ? ch->u.opening->room : NULL, alone ? framed_channel_wants(ch) : 0);
+    bool alone = c->kind->terms.connects, sending = tunnel_of(c) != NULL && c->io != NULL && c->io->sending;
+    enum framed_status st = FRAMED_OK;
+    if (!sending) st = framed_os_receive(&c->sock, alone ? ch->u.opening->room : NULL, alone ? framed_channel_wants(ch) : 0);
     if (st != FRAMED_OK)
         framed_conn_break(c, st);
     else
@@ -707,7 +714,6 @@ static bool received_before(struct conn *c, uint8_t **at, size_t *n)
             framed_conn_break(c, st);
             return false;
         }
-        if (c->io != NULL) c->io->claimed = framed_channel_claimed(c->channel);
         framed_conn_deafen(c, st);
         return false;
     }
@@ -771,10 +777,11 @@ static void sock_received(struct os_socket *s, enum framed_status st, uint8_t *a
     conn_touch(c);
     struct framed_reader *reader = outermost(c);
     if (is_empty(c)) io->frame_since = now_of(c);
-    bool direct = reader->own != NULL && at >= reader->own && at < reader->own + reader->own_cap;
+    bool direct = n > 0 && reader->own != NULL && at >= reader->own && at < reader->own + reader->own_cap;
     io->loan = direct ? NULL : at;
     io->loan_len = n;
-    if (n > 0) st = direct ? framed_reader_filled(reader, n) : framed_reader_feed(reader, at, n);
+    if (n > 0) /* else all is lent already, to whom the first record proved somebody */
+        st = direct ? framed_reader_filled(reader, n) : framed_reader_feed(reader, at, n);
     check(st == FRAMED_OK);
     pump(c);
 }

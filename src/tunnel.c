@@ -11,7 +11,7 @@
 
 enum {
     VIEWS_AT_ONCE = 64,
-    WIRE_LEAST = 128,                                                 /* what a stranger is answered has room there */
+    WIRE_LEAST = 128,                                                 /* message 2 has room there */
     HALVED_LEAST = 16 << 10,                                          /* bytes: below that one record is quicker */
     AT_ONCE_MOST = 4 * (RECORD_HEAD + RECORD_BODY_MOST + RECORD_TAIL) /* bytes sealed before any of them is sent */
 };
@@ -198,7 +198,7 @@ static enum framed_status say(struct tunnel *t)
     enum framed_status st = reserve(t, n);
     if (st == FRAMED_OK) st = framed_handshake_say(t->handshake, t->wire + t->end, &n);
     if (st == FRAMED_OK) put(t, n);
-    return st == FRAMED_MORE ? FRAMED_OK : st; /* not our turn */
+    return st;
 }
 
 static struct tunnel *make(const struct tunnel_keys *keys, uint8_t mode, void *owner, const struct framed_allocator *alloc)
@@ -346,18 +346,12 @@ static enum framed_status judge(struct tunnel *t)
     return framed_tunnel_trusts(t) ? FRAMED_OK : FRAMED_AUTH;
 }
 
-static enum framed_status refuse(struct tunnel *t)
-{
-    enum framed_status st = framed_tunnel_close(t, TUNNEL_NOT_ALLOWED);
-    return st == FRAMED_OK ? FRAMED_AUTH : st;
-}
-
 /* The peer is there now: records may be as long as they are. */
 static enum framed_status prove(struct tunnel *t)
 {
     t->proven = true;
     t->session->reader.scan.max_frame = RECORD_MOST;
-    return framed_tunnel_trusts(t) ? FRAMED_OK : refuse(t);
+    return framed_tunnel_trusts(t) ? FRAMED_OK : FRAMED_AUTH;
 }
 
 /* ---- what comes ---- */
@@ -401,9 +395,7 @@ static enum framed_status first_record(struct tunnel *t, struct framed_bytes *in
     *in = framed_bytes_of(NULL, 0);
     if (st == FRAMED_OK) st = next_record(t, &type, &body);
     if (st == FRAMED_OK && type == RECORD_DATA) s->first = body;
-    if (st != FRAMED_MORE) return st;
-    st = framed_reader_park(&s->reader);
-    return st == FRAMED_OK ? FRAMED_MORE : st;
+    return st;
 }
 
 enum framed_status framed_tunnel_text(struct tunnel *t, struct framed_bytes *text)

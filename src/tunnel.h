@@ -131,10 +131,10 @@ bool framed_tunnel_trusts(struct tunnel *t);
 size_t framed_tunnel_wants(const struct tunnel *t);
 
 /*
- * The next bytes of the peer's frames, in the loan of the session's reader. FRAMED_OK: *text, valid until the next call. FRAMED_MORE: that needs more
- * records. FRAMED_CLOSED: the peer has ended its direction, and nothing comes behind that. FRAMED_AUTH, FRAMED_MALFORMED: a record
- * was wrong, and nothing of ours is sealed any more, CLOSE neither. FRAMED_AUTH is also: one of the two does not let the other in.
- * FRAMED_NOMEM.
+ * The next bytes of the peer's frames, in the loan of the session's reader. FRAMED_OK: *text, valid until the next call.
+ * FRAMED_MORE: that needs more records. FRAMED_CLOSED: the peer has ended its direction, and nothing comes behind that. FRAMED_AUTH,
+ * FRAMED_MALFORMED: a record was wrong, and nothing of ours is sealed any more, CLOSE neither. FRAMED_AUTH is also: one of the two
+ * does not let the other in. FRAMED_NOMEM.
  */
 enum framed_status framed_tunnel_text(struct tunnel *t, struct framed_bytes *text);
 
