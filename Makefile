@@ -255,7 +255,7 @@ WINDOWS := TARGET=windows BUILD=$(BUILD)/windows CC=$(MINGW)gcc AR=$(MINGW)ar SO
 
 windows:
 	@tests/deps.sh gcc-mingw-w64-x86-64-win32=$(MINGW)gcc
-	@tests/cmocka.sh $(BUILD)/windows/cmocka $(MINGW)gcc -D__USE_MINGW_SETJMP_NON_SEH
+	@tests/source.sh cmocka $(BUILD)/windows/cmocka $(MINGW)gcc -D__USE_MINGW_SETJMP_NON_SEH
 	@$(MAKE) --no-print-directory $(WINDOWS) all tests
 
 test-windows: all windows

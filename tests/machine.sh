@@ -94,7 +94,7 @@ goals+=(UNIT="$units")
 
 export BUILD=$native/${1#test-}
 # shellcheck disable=SC2086
-tests/deps.sh python3 $packages && tests/cmocka.sh "$BUILD/cmocka" $cc -DHAVE_SIGNAL_H || exit 1
+tests/deps.sh python3 $packages && tests/source.sh cmocka "$BUILD/cmocka" $cc -DHAVE_SIGNAL_H || exit 1
 # shellcheck disable=SC2086
 make -j"$jobs" --no-print-directory TARGET=machine BUILD="$BUILD" CC="$cc" AR="$ar" CFLAGS="$cflags" LDFLAGS="$ldflags" SODIUM=0 WERROR=1 \
     all tests "${goals[@]}" || exit 1
