@@ -23,7 +23,7 @@ EXE    := .exe
 SHARED := $(BUILD)/libframed.dll
 override LDFLAGS += -static
 ENTRY  := -municode
-LIBS   := -lws2_32 -lbcrypt -lntdll
+LIBS   := -lws2_32 -lbcrypt -lntdll -ladvapi32
 CMOCKA := $(BUILD)/cmocka/cmocka.o
 else
 SYSTEM := posix

@@ -83,7 +83,7 @@ enum host_keys {
 
 /*
  * Reads a whole file of keys into *buf, an empty one, without ever waiting; what is checked is what was opened: a regular file, ours
- * or root's, which gives others no right that its kind does not allow (on Windows that is the folder's affair). FRAMED_DENIED: it is
+ * or root's (on Windows SYSTEM's or the administrators'), which gives others no right that its kind does not allow. FRAMED_DENIED: it is
  * refused, and *reason says why. FRAMED_TOO_LARGE: more than `most` bytes. FRAMED_NOMEM, FRAMED_OS. One allocation, of which nothing
  * leaves a copy: the caller wipes its `cap` bytes.
  */
