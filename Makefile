@@ -60,11 +60,15 @@ SODIUM := $(shell t=$$(mktemp) && echo 'int main(void) { char new_enough[SODIUM_
 endif
 
 HAVE := $(if $(filter 1,$(SODIUM)),-DFRAMED_SODIUM)
+ifeq ($(TARGET) $(SODIUM),windows 1)
+HAVE += -DSODIUM_STATIC -isystem $(BUILD)/libsodium/include
+override LDFLAGS += -L$(BUILD)/libsodium
+endif
 # What encrypts: without libsodium it is left out, and what would call it says FRAMED_UNSUPPORTED.
 SODIUM_ONLY := proto/noise.c proto/channel_noise.c src/tunnel.c
 ifeq ($(SODIUM),1)
 PROTO := $(wildcard proto/*.c)
-LIBS  += -lsodium
+LIBS  := $(strip -lsodium $(LIBS))
 else
 PROTO := $(filter-out $(SODIUM_ONLY),$(wildcard proto/*.c))
 endif
@@ -213,7 +217,7 @@ $(BUILD)/tests/test_host_posix_keys: $(call obj,src/cli/host.c $(wildcard src/cl
 
 # Sees what is wiped, and makes libsodium fail.
 ifeq ($(SODIUM),1)
-$(BUILD)/tests/test_keys: private WRAP := $(addprefix -Wl$(comma)--wrap=,sodium_memzero sodium_init crypto_scalarmult_base)
+$(BUILD)/tests/test_keys$(EXE): private WRAP := $(addprefix -Wl$(comma)--wrap=,sodium_memzero sodium_init crypto_scalarmult_base)
 endif
 
 # Sees what was drawn.
@@ -251,10 +255,12 @@ test-32 test-big-endian test-musl:
 # ---- Windows: cross-built with MinGW-w64, tested under Wine ----
 
 MINGW   := x86_64-w64-mingw32-
-WINDOWS := TARGET=windows BUILD=$(BUILD)/windows CC=$(MINGW)gcc AR=$(MINGW)ar SODIUM=0
+# With libsodium, whether this machine has one or not, unless SODIUM=0 is said.
+WINDOWS := TARGET=windows BUILD=$(BUILD)/windows CC=$(MINGW)gcc AR=$(MINGW)ar SODIUM=$(if $(filter file,$(origin SODIUM)),1,$(SODIUM))
 
 windows:
 	@tests/deps.sh gcc-mingw-w64-x86-64-win32=$(MINGW)gcc
+	@$(if $(filter SODIUM=1,$(WINDOWS)),AR=$(MINGW)ar tests/source.sh libsodium $(BUILD)/windows/libsodium $(MINGW)gcc)
 	@tests/source.sh cmocka $(BUILD)/windows/cmocka $(MINGW)gcc -D__USE_MINGW_SETJMP_NON_SEH
 	@$(MAKE) --no-print-directory $(WINDOWS) all tests
 

@@ -14,10 +14,10 @@ import stat
 import tempfile
 import unittest
 
-from toolkit import FRAMED, ToolTest
+from toolkit import PROGRAM, ToolTest
 
-with open(FRAMED, "rb") as program:
-    SODIUM = b"sodium_" in program.read()  # its dynamic symbols: not asked of what is tested
+with open(PROGRAM, "rb") as program:
+    SODIUM = b"sodium_" in program.read()  # its symbols: not asked of what is tested
 
 SECRET = re.compile(rb"(framed-(?:sec|psk)-1:)([A-Za-z0-9_-]{43})")
 PUBLIC_LINE = re.compile(rb"\Aframed-pub-1:[A-Za-z0-9_-]{43}\n\Z")

@@ -1,7 +1,7 @@
 """Shared by the tests of the tool: running it, servers of ours and of others, and what must be cleaned up.
 
-The tool is build/framed, or what the environment variable FRAMED names. PATIENCE_S bounds what must not hang; nothing is
-measured against it.
+The tool is build/framed, or what the environment variable FRAMED names; where that is a script, FRAMED_PROGRAM names the program.
+PATIENCE_S bounds what must not hang; nothing is measured against it.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FRAMED = os.path.abspath(os.environ.get("FRAMED", os.path.join(ROOT, "build", "framed")))
+PROGRAM = os.environ.get("FRAMED_PROGRAM", FRAMED)
 SERVE_OPTIONS = os.environ.get("FRAMED_SERVE_OPTIONS", "").split()  # to run everything again in another way
 PATIENCE_S = 120
 GRACE_S = 5  # for who talks to a tool that has gone: Wine keeps a socket of a program that was killed, now and then

@@ -72,7 +72,7 @@ c_test() {
 
 tool_test() {
     local name=tool_$1 status ran='' bad=''
-    NATIVE="$native" WINDOWS="$build" FRAMED="$scratch/framed" \
+    NATIVE="$native" WINDOWS="$build" FRAMED="$scratch/framed" FRAMED_PROGRAM="$build/framed.exe" \
         timeout -k 5 900 "$python" -B tests/win/tool.py "$1" >"$log/$name" 2>&1
     status=$?
     read -r ran bad < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log/$name")
@@ -88,8 +88,8 @@ if [ "${RUN_ONLY:-}" != tool ]; then
     done
 fi
 if [ "${RUN_ONLY:-}" != c ]; then
-    modules="test_windows test_call test_ping"
-    [ -n "${QUICK:-}" ] || modules="$modules test_serve test_inspect test_tap test_bench"
+    modules="test_windows test_keygen test_keys test_call test_ping"
+    [ -n "${QUICK:-}" ] || modules="$modules test_serve test_inspect test_tap test_crossing test_bench"
     for module in ${MODULES:-$modules}; do tool_test "$module"; done
 fi
 

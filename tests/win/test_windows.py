@@ -1,26 +1,32 @@
 #!/usr/bin/env python3
 """
-Owns: what only Windows has: framed.exe against the native tool both ways round, `--exec` with cmd, the way out by control
-events, the words of failures, the DLL with README's own programs.
+Owns: what only Windows has: framed.exe against the native tool both ways round, with keys, too, `--exec` with cmd, the way out by
+control events, the words of failures, the DLL with README's own programs.
 Must not know: how Wine is set up (run.sh). FRAMED runs framed.exe, NATIVE is the folder of the native tool, WINDOWS that of
 framed.exe.
 Invariants: sizes and contents come from a seed that a failure tells; nothing is measured against the clock.
 """
 import contextlib
 import glob
+import itertools
 import os
 import random
 import re
 import signal
 import subprocess
 import tempfile
+import unittest
 
 import toolkit
+from test_keygen import SODIUM
 from toolkit import PATIENCE_S, ROOT, ToolTest, closed_port, frame, frames, read_frame, read_to_end
 
 WINE = toolkit.FRAMED
 NATIVE = os.path.join(os.environ["NATIVE"], "framed")
 WINDOWS = os.environ["WINDOWS"]
+with open(NATIVE, "rb") as native:
+    KEYED = SODIUM and b"sodium_" in native.read()
+PAIRS = ((NATIVE, WINE), (WINE, NATIVE), (WINE, WINE))  # server, client
 HOSTILE = b"\r\n\x1a\x00\xff\n\r\x1a"
 
 
@@ -40,7 +46,7 @@ def payloads(seed, n, largest):
     return [chance.randbytes(size) for size in sizes]
 
 
-class BothWays(ToolTest):
+class RoundTrip(ToolTest):
     def round_trip(self, server_tool, client_tool, *args, serving=()):
         for seed in range(2):
             with self.subTest(seed=seed):
@@ -53,6 +59,8 @@ class BothWays(ToolTest):
                 self.assertEqual(frames(done.stdout), sent)
                 self.drain(server)
 
+
+class BothWays(RoundTrip):
     def test_windows_calls_native(self):
         self.round_trip(NATIVE, WINE, "--pipeline", "64")
 
@@ -63,10 +71,9 @@ class BothWays(ToolTest):
         self.round_trip(WINE, WINE)
 
     def test_checksums(self):
-        checked = ("--checksum", "crc32c")
-        for server_tool, client_tool in ((NATIVE, WINE), (WINE, NATIVE), (WINE, WINE)):
-            with self.subTest(server=server_tool, client=client_tool):
-                self.round_trip(server_tool, client_tool, *checked, serving=(*checked, "--echo"))
+        for kind, (server_tool, client_tool) in itertools.product(("crc32c", "blake2b") if KEYED else ("crc32c",), PAIRS):
+            with self.subTest(kind=kind, server=server_tool, client=client_tool):
+                self.round_trip(server_tool, client_tool, "--checksum", kind, serving=("--checksum", kind, "--echo"))
 
     def test_server_with_checksums_takes_nothing_plain(self):
         server = self.serve("--checksum", "crc32c")
@@ -96,6 +103,108 @@ class BothWays(ToolTest):
         server = self.serve(address="[::1]:0")
         with tool(NATIVE):
             self.assertEqual(self.run_tool("call", server.address, "-m", "six").stdout, b"six")
+
+
+@unittest.skipUnless(KEYED, "one of the two was built without libsodium")
+class Keys(RoundTrip):
+    """Keys that framed.exe has made, of both ends; a server and a client of either system use them."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+        with tool(WINE):
+            self.public = {name: self.pair(name) for name in ("server", "client", "other")}
+            for name in ("shared", "wrong"):
+                self.assert_code(self.run_tool("keygen", "--psk", "--id", "me", "-o", self.path(name)), 0)
+        for name in os.listdir(self.folder):
+            self.assertEqual(os.stat(self.path(name)).st_mode & 0o007, 0)
+            os.chmod(self.path(name), 0o600)  # what is allowed to us Wine allows the group, too
+        with open(self.path("peers"), "w", encoding="ascii") as file:
+            file.write(self.public["client"] + " client\n")
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def pair(self, name):
+        done = self.run_tool("keygen", "-o", self.path(name))
+        self.assert_code(done, 0)
+        return done.stdout.decode().strip()
+
+    def shared(self, name="shared"):
+        return ("--psk", self.path(name))
+
+    def pinned_server(self):
+        return ("--key", self.path("server"), "--authorized-peers", self.path("peers"))
+
+    def pinned_client(self, key="client", server="server"):
+        return ("--key", self.path(key), "--peer-key", self.public[server])
+
+    def round_trips(self, serving, calling):
+        for server_tool, client_tool in PAIRS:
+            with self.subTest(server=server_tool, client=client_tool):
+                self.round_trip(server_tool, client_tool, *calling, serving=serving)
+
+    def refused(self, serving, calling, code, said, logged):
+        """Both ends say so, whichever system they are on."""
+        for server_tool, client_tool in PAIRS[:2]:
+            with self.subTest(server=server_tool, client=client_tool):
+                with tool(server_tool):
+                    server = self.serve(*serving)
+                with tool(client_tool):
+                    done = self.run_tool("call", server.address, "-m", "x", *calling)
+                self.assertEqual((done.returncode, done.stdout), (code, b""), done.stderr)
+                self.assertIn(said, done.stderr)
+                server.wait_line(logged)
+                self.drain(server)
+
+    def test_public_key_of_a_file_is_the_same_on_both(self):
+        for name, public in self.public.items():
+            for each in (WINE, NATIVE):
+                with tool(each):
+                    done = self.run_tool("pubkey", self.path(name))
+                self.assert_code(done, 0)
+                self.assertEqual(done.stdout.decode().strip(), public)
+
+    def test_a_key_that_is_there_is_not_overwritten(self):
+        with open(self.path("server"), "rb") as file:
+            before = file.read()
+        self.assert_code(self.run_tool("keygen", "-o", self.path("server")), 6, "is there already, and is not overwritten")
+        with open(self.path("server"), "rb") as file:
+            self.assertEqual(file.read(), before)
+
+    def test_files_that_everybody_may_read_or_write_are_refused(self):
+        peer = ("call", "127.0.0.1:1", "-m", "x")
+        os.chmod(self.path("client"), 0o604)
+        self.assert_code(self.run_tool(*peer, *self.pinned_client()), 6, self.path("client"), "others than its owner have rights to it")
+        os.chmod(self.path("shared"), 0o604)
+        self.assert_code(self.run_tool(*peer, *self.shared()), 6, self.path("shared"), "others than its owner have rights to it")
+        os.chmod(self.path("peers"), 0o602)
+        self.assert_code(self.run_tool("serve", "127.0.0.1:0", *self.pinned_server()), 6, self.path("peers"), "others than its owner may write it")
+
+    def test_shared_key(self):
+        self.round_trips(self.shared(), self.shared())
+
+    def test_pinned_keys(self):
+        self.round_trips(self.pinned_server(), self.pinned_client())
+
+    def test_both(self):
+        self.round_trips(self.pinned_server() + self.shared(), self.pinned_client() + self.shared())
+
+    def test_wrong_shared_key_is_refused(self):
+        self.refused(self.shared(), self.shared("wrong"), 5, "not executed", "closed: the handshake failed")
+
+    def test_wrong_key_of_the_client_is_refused(self):
+        self.refused(self.pinned_server(), self.pinned_client(key="other"), 5, "our key is not allowed there",
+                     "closed: the peer's key is not allowed here: " + re.escape(self.public["other"]))
+
+    def test_wrong_key_of_the_server_is_refused(self):
+        self.refused(self.pinned_server(), self.pinned_client(server="other"), 5, "another key than it must have",
+                     "closed: it ended inside the handshake")
+
+    def test_wrong_one_of_both_is_refused(self):
+        self.refused(self.pinned_server() + self.shared(), self.pinned_client() + self.shared("wrong"), 5, "not executed",
+                     "closed: the handshake failed")
 
 
 class Bytes(ToolTest):
@@ -142,25 +251,6 @@ class Refusals(ToolTest):
     def test_epoll_is_not_built_in(self):
         done = self.run_tool("serve", "127.0.0.1:0", "--wait", "epoll")
         self.assert_code(done, 7, "not supported")
-
-    def test_keys_are_not_built_in(self):
-        with tempfile.TemporaryDirectory() as folder:
-            key = os.path.join(folder, "key")
-            self.assert_code(self.run_tool("keygen", "-o", key), 7, "not built in: keys need libsodium")
-            self.assertFalse(os.path.exists(key))
-            with open(key, "w", encoding="ascii") as file:  # of some other machine
-                file.write("framed-key-1:" + 43 * "A" + "\n")
-            peer = "framed-pub-1:" + 43 * "A"
-            for words in (("keygen", "--psk", "--id", "me", "-o", key + "2"), ("pubkey", key), ("scan", "127.0.0.1:1"),
-                          ("serve", "127.0.0.1:0", "--psk", key), ("serve", "127.0.0.1:0", "--key", key, "--authorized-peers", key),
-                          ("call", "127.0.0.1:1", "-m", "x", "--psk", key),
-                          ("call", "127.0.0.1:1", "-m", "x", "--key", key, "--peer-key", peer)):
-                with self.subTest(words=words):
-                    self.assert_code(self.run_tool(*words), 7, "not built in: keys need libsodium")
-
-    def test_blake2b_is_not_built_in(self):
-        self.assert_code(self.run_tool("serve", "127.0.0.1:0", "--checksum", "blake2b"), 7, "libsodium")
-        self.assert_code(self.run_tool("call", "127.0.0.1:1", "-m", "x", "--checksum", "blake2b"), 7, "libsodium")
 
     def test_port_in_use(self):
         server = self.serve()
