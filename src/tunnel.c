@@ -389,7 +389,7 @@ static enum framed_status next_record(struct tunnel *t, enum record_type *type, 
 static enum framed_status first_record(struct tunnel *t, struct framed_bytes *in)
 {
     struct tunnel_session *s = t->session;
-    struct framed_bytes body;
+    struct framed_bytes body = {0};
     enum record_type type;
     enum framed_status st = framed_reader_feed(&s->reader, (uint8_t *)(uintptr_t)in->at, in->len);
     *in = framed_bytes_of(NULL, 0);
