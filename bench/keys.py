@@ -26,6 +26,7 @@ LONG = "1 MiB, 1 connection, 8 in flight"
 LEAST = {"crc32c": 0.95, "encrypted": 0.6}  # of the rate of plain frames, at 64 B
 SIZES = {name: (1 << 20 if name == LONG else 64) + 4 for name in WORKS}  # of a frame
 WARMUP_S = 0.3
+UNSTEADY = 0.05  # a spread above this is no excuse for missing a target
 MOST = 1.10  # of libsodium's time and that of plain frames together, at 1 MiB
 
 
@@ -79,11 +80,16 @@ def libsodium_s():
 def told(values):
     values = sorted(values)
     quarter = (values[len(values) * 3 // 4] - values[len(values) // 4]) / 2
-    return statistics.median(values), f"{statistics.median(values):.3f} ({quarter:.3f})"
+    return statistics.median(values), quarter, f"{statistics.median(values):.3f} ({quarter:.3f})"
 
 
-def judge(good):
-    return "met" if good else "missed"
+def judge(beyond, spread):
+    """In the words of bench/bench.c: how far it is beyond its target."""
+    if beyond <= 0:
+        return "met"
+    if beyond > spread:
+        return "missed"
+    return "met, within the spread" if spread <= UNSTEADY else "unclear, too unsteady here"
 
 
 def one_round(work, ways, same, seconds, turn):
@@ -102,11 +108,11 @@ def tell_encrypted(name, rounds, own):
     size = SIZES[name] / (1 << 20)
     if name == LONG:
         sums = [(1 / found["encrypted"][0]) / (sodium * size + 1 / found["plain"][0]) for found, sodium in zip(rounds, own)]
-        ratio, text = told(sums)
+        ratio, spread, text = told(sums)
         print(f"    encrypted  {text} of the time of libsodium (to seal and to open, {statistics.median(own) * size * 1e3:.2f} ms) and plain frames together; "
-              f"target <= {MOST:.2f}: {judge(ratio <= MOST)}", flush=True)
+              f"target <= {MOST:.2f}: {judge(ratio - MOST, spread)}", flush=True)
     else:
-        share = told([sodium * size * found["encrypted"][0] for found, sodium in zip(rounds, own)])[1]
+        share = told([sodium * size * found["encrypted"][0] for found, sodium in zip(rounds, own)])[2]
         print(f"    encrypted  {share} of its time is what libsodium alone takes at each end, to seal a frame and to open one", flush=True)
 
 
@@ -115,9 +121,9 @@ def measure(args, ways, same):
         rounds, own = zip(*(one_round(work, ways, same, args.seconds, i) for i in range(args.rounds)))
         print(f"{name}: plain {statistics.median(found['plain'][0] for found in rounds):,.0f} messages a second", flush=True)
         for way in list(ways)[1:]:
-            ratio, text = told([found[way][0] / found["plain"][0] for found in rounds])
-            cpu = told([found[way][1] / found["plain"][1] for found in rounds])[1]
-            target = f"; target >= {LEAST[way]}: {judge(ratio >= LEAST[way])}" if name != LONG else ""
+            ratio, spread, text = told([found[way][0] / found["plain"][0] for found in rounds])
+            cpu = told([found[way][1] / found["plain"][1] for found in rounds])[2]
+            target = f"; target >= {LEAST[way]}: {judge(LEAST[way] - ratio, spread)}" if name != LONG else ""
             print(f"    {way:10} {text} of plain's rate{target}; {cpu} of its processor time at the server", flush=True)
         if "encrypted" in ways:
             tell_encrypted(name, rounds, own)
@@ -125,7 +131,7 @@ def measure(args, ways, same):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--seconds", type=float, default=0.5)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
