@@ -472,8 +472,10 @@ static void sock_sent(struct os_socket *s, enum framed_status st, size_t n)
         left(c, n);
         framed_conn_flush(c);
     }
-    if (c->in == IN_OPENING && !c->closing) receive_opening(c);
-    framed_conn_resume(c);
+    if (c->in != IN_OPENING)
+        framed_conn_resume(c);
+    else if (!c->closing)
+        receive_opening(c);
 }
 
 /* ---- receiving ---- */
@@ -647,7 +649,8 @@ static void discard_rest(struct conn *c)
 
 /*
  * Who connects takes the opening alone: what follows it is received where the owner wants it. While a part of a handshake is being sent
- * nothing that the peer may honestly say can have come, and what lies in the tunnel must not be added to.
+ * nothing that the peer may honestly say can have come, and what lies in the tunnel must not be added to. (Without keys there is none:
+ * the peer may answer early.)
  */
 static void receive_opening(struct conn *c)
 {
@@ -669,15 +672,11 @@ static enum framed_status channel_of(struct conn *c)
 /* Both have agreed: frames follow. */
 static enum framed_status opened(struct conn *c)
 {
+    if (c->io != NULL) arm(c); /* else io_of does */
     struct conn_io *io = io_of(c);
     if (io == NULL) return FRAMED_NOMEM;
-    if (!c->channel->terms->connects) {
-        enum framed_status st = framed_channel_say(c->channel, &io->writer);
-        if (st != FRAMED_OK) return st;
-    }
     io->frame_since = now_of(c);
-    arm(c);
-    return FRAMED_OK;
+    return c->channel->terms->connects ? FRAMED_OK : framed_channel_say(c->channel, &io->writer);
 }
 
 /* Takes the opening off what has come; FRAMED_OK: what is left are frames. */

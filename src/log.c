@@ -38,16 +38,16 @@ void framed_log_settle(struct log *log)
 }
 
 /* May one more be said in this second? Loops read the clock at different times: an older second is no new one. */
-static bool may_say(struct log *log, uint64_t second, bool of_stranger)
+static bool may_say(struct log *log, uint64_t second, enum log_of of)
 {
     if (second > log->second) {
         log->second = second;
         log->written = log->of_strangers = 0;
         say_left_out(log);
     }
-    if (log->written < log->most && !(of_stranger && log->of_strangers >= (log->most + 1) / 2)) {
+    if (log->written < log->most && !(of == LOG_OF_STRANGER && log->of_strangers >= (log->most + 1) / 2)) {
         log->written++;
-        log->of_strangers += of_stranger;
+        log->of_strangers += of == LOG_OF_STRANGER;
         return true;
     }
     log->left_out++;
@@ -62,7 +62,7 @@ void framed_log(struct log *log, struct loop *loop, enum framed_log_level level,
     va_list args;
     va_start(args, format);
     framed_os_lock(log->lock);
-    if (may_say(log, second, of == LOG_OF_STRANGER)) {
+    if (may_say(log, second, of)) {
         char line[LOG_LINE_SIZE];
         (void)vsnprintf(line, sizeof line, format, args);
         log->write(log->ctx, level, line);

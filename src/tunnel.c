@@ -403,9 +403,11 @@ enum framed_status framed_tunnel_text(struct tunnel *t, struct framed_bytes *tex
     struct tunnel_session *s = t->session;
     enum record_type type = RECORD_DATA;
     enum framed_status st = FRAMED_OK;
-    *text = s->first;
-    s->first = framed_bytes_of(NULL, 0);
-    if (text->len > 0) return FRAMED_OK;
+    if (s->first.len > 0) {
+        *text = s->first;
+        s->first.len = 0;
+        return FRAMED_OK;
+    }
     do st = next_record(t, &type, text);
     while (st == FRAMED_OK && type != RECORD_DATA);
     return st;
@@ -420,11 +422,8 @@ static enum framed_status make_session(struct tunnel *t)
     enum framed_status st = framed_handshake_split(t->handshake, &s.out, &s.in, s.hash);
     drop_handshake(t);
     framed_reader_init(&s.reader, t->proven ? RECORD_MOST : HANDSHAKE_MESSAGE_MOST, 0, t->alloc); /* §9.2.7 */
-    if (st == FRAMED_OK) t->session = mem_new(t->alloc, sizeof s);
-    if (t->session != NULL)
-        *t->session = s;
-    else if (st == FRAMED_OK)
-        st = FRAMED_NOMEM;
+    if (st == FRAMED_OK && (t->session = mem_new(t->alloc, sizeof s)) == NULL) st = FRAMED_NOMEM;
+    if (st == FRAMED_OK) *t->session = s;
     forget_keys(&s);
     return st;
 }

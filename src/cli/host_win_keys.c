@@ -87,7 +87,7 @@ static enum framed_status judge(PSID owner, PACL list, enum host_keys kind, cons
     if (kind == HOST_KEYS_SECRET && others_may(list, to_read | to_change, trusted))
         return refuse(reason, "others than its owner have rights to it, which has secrets in it; "
                               "icacls FILE /inheritance:r /grant:r USER:F takes them away");
-    if (others_may(list, to_change, trusted))
+    if (kind != HOST_KEYS_SECRET && others_may(list, to_change, trusted))
         return refuse(reason,
                       "others than its owner may write it; icacls FILE /inheritance:r /grant:r USER:F takes that away");
     return FRAMED_OK;
