@@ -176,8 +176,10 @@ static bool pass(struct link *l, int i, uint64_t now)
         size_t n = w->n - w->at;
         if (w->trickle) n = 1;
         if (w->fate_at - w->passed < n) n = (size_t)(w->fate_at - w->passed);
-        if (w->spoil) w->held[w->at] ^= (uint8_t)(1u << ledger_below(&seed, 8));
-        w->spoil = false;
+        if (w->spoil && n > 0) {
+            w->held[w->at] ^= (uint8_t)(1u << ledger_below(&seed, 8));
+            w->spoil = false;
+        }
         ssize_t sent = n > 0 ? send(to, w->held + w->at, n, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
         if (sent < 0) return true; /* no room, or broken: reading will tell */
         follow(w, w->held + w->at, (size_t)sent);
