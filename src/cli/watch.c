@@ -332,8 +332,11 @@ static bool record_lost(struct watch *w, struct watched *p, enum inspect_way way
 static void record_bytes(struct watch *w, struct watched *p, enum inspect_way way, uint64_t now, struct framed_bytes bytes)
 {
     struct record_entry entry = entry_of(w, p, RECORD_DATA, way, now);
-    entry.bytes = bytes;
-    if (record_lost(w, p, way, now) && record(w, &entry)) return;
+    while (bytes.len > 0) { /* a crossing may make none of what came, or more than an entry has */
+        entry.bytes = framed_bytes_of(bytes.at, bytes.len < RECORD_MOST ? bytes.len : RECORD_MOST);
+        if (!record_lost(w, p, way, now) || !record(w, &entry)) break;
+        bytes = framed_bytes_of(bytes.at + entry.bytes.len, bytes.len - entry.bytes.len);
+    }
     p->way[way].unrecorded += bytes.len;
     w->unrecorded_bytes += bytes.len;
 }

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -93,10 +94,31 @@ class WhatPasses(CrossingTest):
             self.assertEqual((call.returncode, call.stdout), (0, b"a question"), call.stderr)
             shown = "\n".join(self.shown(tap))
             self.assertEqual(shown.count("a question"), 2)
-            with open(record, "rb") as file:
-                kept = file.read()
+            kept = self.read_back(tap, record)
             self.assertEqual((recorded(kept, 1, 0), recorded(kept, 1, 1)), (frame(b"a question"),) * 2)
-            os.remove(record)
+
+    def read_back(self, tap, record):
+        """The bytes of a record in which inspect finds nothing wrong."""
+        self.stop(tap)
+        read = self.run_tool("inspect", record)
+        self.assertEqual((read.returncode, read.stderr), (0, ""), read.stdout)
+        with open(record, "rb") as file:
+            kept = file.read()
+        os.remove(record)
+        return kept
+
+    def test_long_replies_are_recorded_whole_and_read_back(self):
+        path, sent = self.path("sent"), random.Random(1).randbytes(900_000)
+        with open(path, "wb") as file:
+            file.write(sent)
+        for options, mine in self.ways().values():
+            record = self.path("record")
+            _, tap = self.behind(options, "--record", record, mine=mine)
+            call = self.run_tool("call", tap.address, "-f", path, "-f", path, "-f", path)
+            self.assertEqual((call.returncode, len(call.stdout)), (0, 3 * len(sent)), call.stderr)
+            kept = self.read_back(tap, record)
+            for way in (0, 1):
+                self.assertEqual(recorded(kept, 1, way), frame(sent) * 3)
 
     def test_ready_line_says_how_the_target_is_spoken_to(self):
         _, tap = self.behind(("--checksum", "crc32c"))
