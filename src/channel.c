@@ -245,7 +245,7 @@ static const char *guess(const struct channel *ch, enum framed_status why)
     if (!ch->terms->connects || (why != FRAMED_TRUNCATED && why != FRAMED_RESET)) return "";
     if (ch->tunnel != NULL)
         return "; perhaps it wants no such keys, or too many come at once"; /* with bytes unread that is a reset */
-    return why == FRAMED_TRUNCATED ? "; perhaps it speaks only plain frames" : "";
+    return why == FRAMED_TRUNCATED ? "; perhaps it speaks only plain frames, or wants another protection" : "";
 }
 
 bool framed_channel_why(const struct channel *ch, enum framed_status why, char *text, size_t size)
