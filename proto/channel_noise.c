@@ -67,8 +67,9 @@ enum framed_status framed_record_seal_begin(struct framed_records *out, struct f
 {
     uint8_t type_byte = (uint8_t)type;
     if (!body_fits(type, n) || (type == RECORD_PAD && out->pads == RECORD_PADS_MOST)) return FRAMED_USAGE;
-    enum framed_status st = framed_noise_seal_begin(s, &out->cipher, record + FRAMED_LENGTH_SIZE);
-    if (st != FRAMED_OK) return st; /* closed, too */
+    /* Closed, too. Asked here, because who has no key may have no record either, behind whose start nothing lies. */
+    if (!out->cipher.keyed || out->cipher.n == UINT64_MAX) return FRAMED_USAGE;
+    check(framed_noise_seal_begin(s, &out->cipher, record + FRAMED_LENGTH_SIZE) == FRAMED_OK);
     be32_put(record, (uint32_t)(1 + n + RECORD_TAIL));
     framed_noise_seal_more(s, &type_byte, 1);
     return FRAMED_OK;
